@@ -1,0 +1,253 @@
+import { formatIpv4, type Ipv4 } from "@mnm/proto/net";
+import type { EventReason } from "../events/index.js";
+import { sharingUplinks } from "../plan/index.js";
+import { MNM_PROTOCOL, type ModelChange } from "../reconcile/index.js";
+import type { Uplink } from "../uplink/index.js";
+import type { Outstanding } from "./convergence.js";
+import type { ManagedLink } from "./managed-link.js";
+import type { Refusal } from "./messages.js";
+import { formatInterface, type Outbox } from "./outbox.js";
+import type { Registry } from "./registry.js";
+import { stateOf } from "./uplinks.js";
+
+interface Announced {
+  readonly address: Ipv4;
+  readonly text: string;
+}
+
+/** What is, for comparing with what was said. */
+export interface Review {
+  readonly managed: readonly ManagedLink[];
+  readonly uplinks: ReadonlyMap<ManagedLink, Uplink>;
+  readonly outstanding: Outstanding;
+  readonly faultOf: (managed: ManagedLink) => Refusal | undefined;
+  readonly defaultLink: string | undefined;
+  /** Why the default link may have changed. */
+  readonly reason: EventReason;
+}
+
+/**
+ * Says what changed, by comparing what is with what was said last. An uplink is announced as usable
+ * only when the kernel has confirmed all of it, so that a program that binds on hearing it succeeds.
+ */
+export class Announcer {
+  readonly #usable = new Map<string, Announced>();
+  readonly #metrics = new Map<string, number>();
+  #sharing = new Set<string>();
+  #default: string | undefined;
+
+  isUsable(identity: string): boolean {
+    return this.#usable.has(identity);
+  }
+
+  /** An identity has another name now; its uplink goes on. */
+  rename(from: string, to: string): void {
+    const announced = this.#usable.get(from);
+    const metric = this.#metrics.get(from);
+    this.#usable.delete(from);
+    this.#metrics.delete(from);
+    if (announced !== undefined) this.#usable.set(to, announced);
+    if (metric !== undefined) this.#metrics.set(to, metric);
+  }
+
+  /** Links and addresses, as the kernel reports them. */
+  changes(changes: readonly ModelChange[], registry: Registry, outbox: Outbox): void {
+    for (const change of changes) announceChange(change, registry, outbox);
+  }
+
+  /** The link is no longer managed, or no longer there. */
+  forget(managed: ManagedLink, reason: EventReason, outbox: Outbox): void {
+    this.#metrics.delete(managed.identity);
+    this.#unusable(managed, reason, outbox);
+  }
+
+  /** Compares everything with what was said, and follows the state of each managed link. */
+  review(scene: Review, outbox: Outbox): void {
+    const { managed, uplinks, outstanding, faultOf, defaultLink, reason } = scene;
+    for (const link of managed) {
+      const isConfirmed = !outstanding.has(link.ifindex);
+      this.#reviewUplink(link, uplinks.get(link), isConfirmed, outbox);
+      if (isConfirmed) this.#reviewMetric(link, outbox);
+      const isFaulty = faultOf(link) !== undefined;
+      const kind = stateOf(link, this.isUsable(link.identity), isFaulty);
+      if (link.state.kind !== kind) link.state = { kind, since: outbox.now };
+    }
+    this.#reviewCollisions([...uplinks.values()], outbox);
+    // Half-way through an exchange of metrics the default is nobody's business.
+    if (outstanding.isEmpty) this.#reviewDefault(defaultLink, reason, outbox);
+  }
+
+  /**
+   * Compares one managed link with what was said of it.
+   *
+   * @param isConfirmed the kernel holds all that the plan wants for this uplink
+   */
+  #reviewUplink(
+    managed: ManagedLink,
+    uplink: Uplink | undefined,
+    isConfirmed: boolean,
+    outbox: Outbox,
+  ): void {
+    const announced = this.#usable.get(managed.identity);
+    const carries = uplink !== undefined && !uplink.dormant;
+    const moved =
+      carries && announced !== undefined && announced.address !== uplink.addressing.address;
+    if (announced !== undefined && (!carries || moved)) {
+      this.#unusable(managed, reasonOfLoss(managed), outbox);
+    }
+    if (!carries || !isConfirmed || this.#usable.has(managed.identity)) return;
+    const { address, length } = uplink.addressing;
+    const text = formatInterface(address, length);
+    this.#usable.set(managed.identity, { address, text });
+    outbox.emit("uplink-usable", {
+      reason: managed.method.kind === "dhcp" ? "lease" : "config",
+      link: managed.eventLink,
+      after: text,
+      text: `usable: ${text}, table ${uplink.table}, metric ${uplink.metric}`,
+    });
+  }
+
+  /** Metrics, compared with what was said; the first one of a link is no change. */
+  #reviewMetric(managed: ManagedLink, outbox: Outbox): void {
+    const value = managed.metric?.value;
+    const before = this.#metrics.get(managed.identity);
+    if (value === undefined || value === before) return;
+    this.#metrics.set(managed.identity, value);
+    if (before === undefined) return;
+    outbox.emit("metric-changed", {
+      reason:
+        managed.metric?.source === "runtime" || managed.metric?.source === "persisted"
+          ? "operator"
+          : "config",
+      link: managed.eventLink,
+      before: String(before),
+      after: String(value),
+      text: `metric ${before} became ${value}`,
+    });
+  }
+
+  #reviewDefault(name: string | undefined, reason: EventReason, outbox: Outbox): void {
+    if (name === this.#default) return;
+    const before = this.#default;
+    this.#default = name;
+    outbox.emit("default-changed", {
+      reason,
+      before: before ?? "",
+      after: name ?? "",
+      text:
+        name === undefined ? "no default link: unbound traffic has no way out" : `default: ${name}`,
+    });
+  }
+
+  /** Uplinks that have come to have the same address as another. */
+  #reviewCollisions(uplinks: readonly Uplink[], outbox: Outbox): void {
+    const sharing = sharingUplinks(uplinks);
+    for (const { identity, link, addressing } of sharing) {
+      if (this.#sharing.has(identity)) continue;
+      const address = formatIpv4(addressing.address);
+      outbox.emit("conflict", {
+        reason: "collision",
+        link: { identity, name: link.name, ifindex: link.ifindex },
+        after: address,
+        text: `address ${address} is on another uplink too; rules by address belong to one of them`,
+      });
+    }
+    this.#sharing = new Set([...sharing].map(({ identity }) => identity));
+  }
+
+  #unusable(managed: ManagedLink, reason: EventReason, outbox: Outbox): void {
+    const announced = this.#usable.get(managed.identity);
+    if (announced === undefined) return;
+    this.#usable.delete(managed.identity);
+    outbox.emit("uplink-unusable", {
+      reason,
+      link: managed.eventLink,
+      before: announced.text,
+      text: `unusable: ${LOSS_TEXTS[reason] ?? "withdrawn"}`,
+    });
+  }
+}
+
+const LOSS_TEXTS: Partial<Record<EventReason, string>> = {
+  carrier: "carrier lost",
+  admin: "set down",
+  lease: "lease ended or changed",
+  link: "link is gone",
+  config: "no longer managed",
+  operator: "withdrawn",
+};
+
+function reasonOfLoss({ link }: ManagedLink): EventReason {
+  if (!link.adminUp) return "admin";
+  return link.carrier ? "lease" : "carrier";
+}
+
+function announceChange(change: ModelChange, registry: Registry, outbox: Outbox): void {
+  switch (change.kind) {
+    case "link-added":
+    case "link-removed": {
+      const { link } = change;
+      if (link.loopback) return;
+      const text = change.kind === "link-added" ? "link appeared" : "link is gone";
+      outbox.emit(change.kind, { reason: "link", link: eventLinkOf(link, registry), text });
+      return;
+    }
+    case "link-changed":
+      announceLinkChange(change, registry, outbox);
+      return;
+    case "address-added":
+    case "address-removed": {
+      const { ifindex, address, length } = change.address;
+      const managed = registry.managed.get(ifindex);
+      if (managed === undefined) return;
+      const text = formatInterface(address, length);
+      const isAdded = change.kind === "address-added";
+      outbox.emit(change.kind, {
+        reason: change.address.protocol === MNM_PROTOCOL ? "lease" : "external",
+        link: managed.eventLink,
+        ...(isAdded ? { after: text } : { before: text }),
+        text: isAdded ? `address ${text} added` : `address ${text} removed`,
+      });
+      return;
+    }
+    case "disturbed":
+      return;
+  }
+}
+
+function announceLinkChange(
+  { before, link }: ModelChange & { kind: "link-changed" },
+  registry: Registry,
+  outbox: Outbox,
+): void {
+  const eventLink = eventLinkOf(link, registry);
+  if (before.name !== link.name) {
+    outbox.emit("link-renamed", {
+      reason: "external",
+      link: eventLink,
+      before: before.name,
+      after: link.name,
+      text: `renamed from ${before.name}`,
+    });
+  }
+  if (before.carrier !== link.carrier && registry.managed.has(link.ifindex)) {
+    outbox.emit("carrier-changed", {
+      reason: link.adminUp ? "carrier" : "admin",
+      link: eventLink,
+      before: before.carrier ? "up" : "down",
+      after: link.carrier ? "up" : "down",
+      text: link.carrier ? "carrier is back" : "carrier lost",
+    });
+  }
+}
+
+function eventLinkOf(
+  {
+    ifindex,
+    name,
+  }: { readonly ifindex: ManagedLink["ifindex"]; readonly name: ManagedLink["name"] },
+  registry: Registry,
+) {
+  const identity = registry.managed.get(ifindex)?.identity ?? `name:${name}`;
+  return { identity, name, ifindex };
+}

@@ -1,0 +1,282 @@
+import { formatIpv4, type Instant } from "@mnm/proto/net";
+import {
+  type DhcpConfig,
+  type DhcpEffect,
+  type DhcpEvent,
+  decodeLeaseRecord,
+  encodeLeaseRecord,
+  type Lease,
+  leaseOf,
+  type RememberedLease,
+  step,
+} from "../dhcp4/index.js";
+import { isUsable, linkKindOf, linkRefOf } from "../link/index.js";
+import type { KernelAddress } from "../reconcile/index.js";
+import { MNM_PROTOCOL } from "../reconcile/index.js";
+import type { Uplink } from "../uplink/index.js";
+import type { ManagedLink } from "./managed-link.js";
+import { formatInterface, type Outbox } from "./outbox.js";
+
+/** What the world is to the engine beside events; tests pass literals. */
+export interface EngineEnvironment {
+  /** A fresh uint32, unpredictable in production. */
+  readonly randomUint32: () => number;
+  /** Milliseconds since 1970: only for what is written to disk. */
+  readonly wallMs: () => number;
+  readonly bootId: string;
+  readonly hostName: string | undefined;
+}
+
+/** Feeds each link's DHCP machine and turns what it wants into effects. */
+export class DhcpDriver {
+  readonly #environment: EngineEnvironment;
+
+  constructor(environment: EngineEnvironment) {
+    this.#environment = environment;
+  }
+
+  /** Looks at one link: carrier, remembered lease, port; starts or stops its DHCP machine. */
+  drive(managed: ManagedLink, addresses: readonly KernelAddress[], outbox: Outbox): void {
+    const heard = managed.followCarrier(outbox.now, linkKindOf(managed.link) === "wwan");
+    if (managed.method.kind !== "dhcp") return;
+    if (heard === "stop" && managed.dhcp.kind !== "stopped") {
+      this.step(managed, { kind: "stop" }, outbox);
+    }
+    if (heard === "check") this.step(managed, { kind: "check" }, outbox);
+    if (managed.memory.kind === "unread") {
+      managed.memory = { kind: "reading" };
+      outbox.push({ kind: "load-lease", identity: managed.identity });
+    }
+    this.#startIfPossible(managed, addresses, outbox);
+  }
+
+  /** The link's identity has another name now: keep its lease under that one. */
+  keepUnder(managed: ManagedLink, outbox: Outbox): void {
+    const lease = leaseOf(managed.dhcp);
+    if (lease !== undefined) this.#keep(managed, lease, outbox);
+  }
+
+  /** Takes what the lease store had for the link. */
+  remember(managed: ManagedLink, record: unknown, outbox: Outbox): void {
+    if (managed.memory.kind !== "reading") return;
+    const decoded =
+      record === undefined ? undefined : decodeLeaseRecord(record, this.#times(outbox.now));
+    if (decoded !== undefined && !decoded.ok) {
+      outbox.log("warn", "Remembered lease cannot be used", {
+        link: managed.name,
+        reason: decoded.error.code,
+      });
+    }
+    managed.memory = { kind: "read", lease: decoded?.ok ? decoded.value : undefined };
+  }
+
+  /** `unique`: of two leases with one address, the later is declined. Answers what is left. */
+  declineDuplicates(
+    uplinks: ReadonlyMap<ManagedLink, Uplink>,
+    isEstablished: (managed: ManagedLink) => boolean,
+    outbox: Outbox,
+  ): ReadonlyMap<ManagedLink, Uplink> {
+    const kept = new Map<ManagedLink, Uplink>();
+    const held = new Set<number>();
+    const rank = ([managed]: readonly [ManagedLink, Uplink]): number =>
+      isEstablished(managed) ? 0 : 1;
+    for (const [managed, uplink] of [...uplinks].toSorted((a, b) => rank(a) - rank(b))) {
+      const { address, origin } = uplink.addressing;
+      if (origin === "lease" && held.has(address)) {
+        this.step(managed, { kind: "conflict" }, outbox);
+      } else {
+        held.add(address);
+        kept.set(managed, uplink);
+      }
+    }
+    return kept;
+  }
+
+  step(managed: ManagedLink, event: DhcpEvent, outbox: Outbox): void {
+    const { link, method } = managed;
+    if (link.mac === undefined || method.kind !== "dhcp") return;
+    const config: DhcpConfig = {
+      mac: link.mac,
+      clientId: method.clientId,
+      hostName: method.hostName ?? this.#environment.hostName,
+      vendorClass: method.vendorClass,
+      rapidCommit: method.rapidCommit,
+    };
+    const { randomUint32 } = this.#environment;
+    const next = step(managed.dhcp, event, { now: outbox.now, randomUint32, config });
+    managed.dhcp = next.state;
+    for (const effect of next.effects) this.#perform(managed, effect, outbox);
+  }
+
+  #startIfPossible(
+    managed: ManagedLink,
+    addresses: readonly KernelAddress[],
+    outbox: Outbox,
+  ): void {
+    if (managed.port !== "open" || !isUsable(managed.link)) return;
+    if (managed.dhcp.kind === "stopped" && managed.memory.kind === "read") {
+      const remembered = rememberedOf(managed.memory.lease, addresses);
+      this.step(managed, { kind: "start", remembered }, outbox);
+    } else if (managed.sendFailed && managed.dhcp.kind !== "bound") {
+      this.step(managed, { kind: "renew" }, outbox);
+    }
+    managed.sendFailed = false;
+  }
+
+  #perform(managed: ManagedLink, effect: DhcpEffect, outbox: Outbox): void {
+    switch (effect.kind) {
+      case "send":
+        this.#send(managed, effect, outbox);
+        return;
+      case "reply-ignored":
+        managed.count(`refused-${effect.reason}`);
+        outbox.log("debug", "DHCP reply ignored", { link: managed.name, reason: effect.reason });
+        return;
+      case "lease-bound":
+      case "lease-renewed":
+        this.#keep(managed, effect.lease, outbox);
+        announceLease(managed, effect, outbox);
+        return;
+      case "lease-rebinding":
+        announceLease(managed, effect, outbox);
+        return;
+      case "lease-lost":
+        forgetLease(managed, effect, outbox);
+        announceLease(managed, effect, outbox);
+        return;
+    }
+  }
+
+  #send(managed: ManagedLink, effect: DhcpEffect & { kind: "send" }, outbox: Outbox): void {
+    if (managed.port !== "open") {
+      managed.sendFailed = true;
+      return;
+    }
+    managed.count(`sent-${effect.message}`);
+    outbox.push({
+      kind: "send-dhcp",
+      link: linkRefOf(managed.link),
+      unicast: effect.to.kind === "unicast" ? effect.to : undefined,
+      payload: effect.payload,
+    });
+  }
+
+  #keep(managed: ManagedLink, lease: Lease, outbox: Outbox): void {
+    managed.memory = { kind: "read", lease };
+    const record = encodeLeaseRecord(lease, this.#times(outbox.now));
+    outbox.push({ kind: "save-lease", identity: managed.identity, record });
+  }
+
+  #times(now: Instant) {
+    return { now, wallMs: this.#environment.wallMs(), bootId: this.#environment.bootId };
+  }
+}
+
+/**
+ * With its address still on the link, in our name, the lease goes on as if nothing had happened;
+ * otherwise the server is asked whether it still holds.
+ */
+function rememberedOf(
+  lease: Lease | undefined,
+  addresses: readonly KernelAddress[],
+): RememberedLease | undefined {
+  if (lease === undefined) return undefined;
+  const { address, prefixLength } = lease.terms;
+  const isInForce = addresses.some(
+    (held) =>
+      held.protocol === MNM_PROTOCOL && held.address === address && held.length === prefixLength,
+  );
+  return { kind: isInForce ? "adopt" : "reboot", lease };
+}
+
+type LeaseNews = Exclude<DhcpEffect, { kind: "send" | "reply-ignored" }>;
+
+function forgetLease(
+  managed: ManagedLink,
+  { reason }: DhcpEffect & { kind: "lease-lost" },
+  outbox: Outbox,
+): void {
+  // After mere loss of carrier the server is asked for the same address again.
+  if (reason === "stopped") return;
+  managed.memory = { kind: "read", lease: undefined };
+  outbox.push({ kind: "forget-lease", identity: managed.identity });
+}
+
+function announceLease(managed: ManagedLink, news: LeaseNews, outbox: Outbox): void {
+  const { terms } = news.lease;
+  const address = formatInterface(terms.address, terms.prefixLength);
+  const server = formatIpv4(terms.serverId);
+  const base = { reason: "lease", link: managed.eventLink } as const;
+  switch (news.kind) {
+    case "lease-bound":
+      outbox.emit("lease-bound", {
+        ...base,
+        after: address,
+        text: `lease of ${address} from ${server}`,
+      });
+      return;
+    case "lease-renewed": {
+      const before = formatInterface(news.before.terms.address, news.before.terms.prefixLength);
+      const change = before === address ? address : `${before} became ${address}`;
+      outbox.emit("lease-renewed", {
+        ...base,
+        before,
+        after: address,
+        text: `lease renewed: ${change}`,
+      });
+      return;
+    }
+    case "lease-rebinding":
+      outbox.emit("lease-rebinding", {
+        ...base,
+        before: address,
+        after: address,
+        text: `server ${server} does not answer; asking any server to extend ${address}`,
+      });
+      return;
+    case "lease-lost":
+      announceLoss(managed, news, address, outbox);
+      return;
+  }
+}
+
+function announceLoss(
+  managed: ManagedLink,
+  { reason }: DhcpEffect & { kind: "lease-lost" },
+  address: string,
+  outbox: Outbox,
+): void {
+  const base = { link: managed.eventLink, before: address } as const;
+  switch (reason) {
+    case "expired":
+      outbox.emit("lease-expired", {
+        ...base,
+        reason: "lease",
+        text: `lease of ${address} expired`,
+      });
+      return;
+    case "refused":
+      outbox.emit("lease-refused", {
+        ...base,
+        reason: "lease",
+        text: `server refused the lease of ${address}`,
+      });
+      return;
+    case "declined":
+      outbox.emit("lease-declined", {
+        ...base,
+        reason: "collision",
+        text: `declined ${address}: it is in use`,
+      });
+      return;
+    case "released":
+    case "stopped":
+      outbox.log("info", "lease set aside", { link: managed.name, address, reason });
+      return;
+  }
+}
+
+/** The lease in force on a link; undefined without one. */
+export function leaseOfLink(managed: ManagedLink): Lease | undefined {
+  return leaseOf(managed.dhcp);
+}

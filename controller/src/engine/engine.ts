@@ -1,0 +1,409 @@
+/**
+ * The whole controller as one machine: events in, effects out.
+ *
+ * `step` takes in what happened; `settle`, once nothing more is waiting, compares what the kernel
+ * holds with what it should hold and acts on the difference. Nothing is done because of an event
+ * alone, so a lost event costs time, never correctness.
+ */
+import { after, assertNever, type Ifindex, type Instant } from "@mnm/proto/net";
+import type { Config, ConfigProblem } from "../config/index.js";
+import type { DhcpEvent } from "../dhcp4/index.js";
+import { KernelModel, type ModelChange } from "../reconcile/index.js";
+import type { PersistentState, Uplink } from "../uplink/index.js";
+import { encodeState } from "../uplink/index.js";
+import { Announcer } from "./announcer.js";
+import { Convergence } from "./convergence.js";
+import { DhcpDriver, type EngineEnvironment } from "./dhcp-driver.js";
+import { Dumps } from "./dumps.js";
+import type { ManagedLink } from "./managed-link.js";
+import type {
+  EngineEffect,
+  EngineEvent,
+  EngineRequest,
+  HelperEvent,
+  HelperInfo,
+} from "./messages.js";
+import {
+  foreignMetrics,
+  MetricChanges,
+  refuse,
+  type SetMetric,
+  unknownLink,
+} from "./metric-change.js";
+import { Outbox } from "./outbox.js";
+import { Ports } from "./ports.js";
+import { Registry } from "./registry.js";
+import { earliest } from "./repairs.js";
+import { defaultLinkOf, type HelperStatus, type HostStatus, hostStatus } from "./status.js";
+import { type AddressesByLink, addressesByLink, uplinksOf } from "./uplinks.js";
+
+export interface EngineStart {
+  readonly config: Config;
+  /** Empty when MNM runs on its defaults. */
+  readonly configFile: string;
+  readonly state: PersistentState;
+}
+
+/** Withdrawing everything at the end takes milliseconds; the machine does not wait longer. */
+const STOP_TIMEOUT_MS = 3_000;
+
+export class Engine {
+  readonly #kernel = new KernelModel();
+  readonly #registry: Registry;
+  readonly #driver: DhcpDriver;
+  readonly #announcer = new Announcer();
+  readonly #convergence: Convergence;
+  readonly #dumps = new Dumps();
+  readonly #ports = new Ports();
+  readonly #metricChanges = new MetricChanges();
+  #config: Config;
+  #configFile: string;
+  #configProblems: readonly ConfigProblem[] = [];
+  #helper: HelperStatus = { kind: "unreachable", text: "not connected yet" };
+  #hasSnapshot = false;
+  #uplinks: ReadonlyMap<ManagedLink, Uplink> = new Map();
+  #stopAt: Instant | undefined;
+
+  constructor(environment: EngineEnvironment, { config, configFile, state }: EngineStart) {
+    this.#config = config;
+    this.#configFile = configFile;
+    this.#registry = new Registry(state);
+    this.#driver = new DhcpDriver(environment);
+    this.#convergence = new Convergence(this.#kernel, this.#registry, environment.bootId);
+  }
+
+  /** Takes in one event. */
+  step(event: EngineEvent, now: Instant): readonly EngineEffect[] {
+    const outbox = new Outbox(now);
+    this.#take(event, outbox);
+    return outbox.effects;
+  }
+
+  /** Acts on the difference between what is and what should be. Call when no event is waiting. */
+  settle(now: Instant): readonly EngineEffect[] {
+    const outbox = new Outbox(now);
+    if (this.#hasSnapshot) this.#converge(outbox);
+    if (this.#kernel.routesAreStale) this.#dumps.want("routes");
+    this.#dumps.ask(outbox);
+    return outbox.effects;
+  }
+
+  /** When to deliver `wake`. */
+  deadline(): Instant | undefined {
+    return earliest([
+      ...[...this.#registry.managed.values()].map((managed) => managed.deadline()),
+      this.#metricChanges.deadline(),
+      this.#ports.deadline(),
+      this.#convergence.deadline(),
+      this.#dumps.deadline(),
+      this.#stopAt,
+    ]);
+  }
+
+  status(): HostStatus {
+    return hostStatus({
+      kernel: this.#kernel,
+      registry: this.#registry,
+      repairs: this.#convergence.repairs,
+      uplinks: this.#uplinks,
+      helper: this.#helper,
+      configFile: this.#configFile,
+      configProblems: this.#configProblems,
+      isSettled: this.#convergence.isComplete,
+    });
+  }
+
+  #take(event: EngineEvent, outbox: Outbox): void {
+    switch (event.kind) {
+      case "wake":
+        this.#wake(outbox);
+        break;
+      case "snapshot":
+      case "routes":
+        this.#takeDump(event, outbox);
+        break;
+      case "dump-failed":
+        outbox.log("warn", "Dump failed", { text: event.text });
+        this.#dumps.failed(event.dump, outbox.now);
+        break;
+      case "notifications": {
+        this.#dumps.note(event.batch);
+        const changes = event.batch.flatMap((notification) => this.#kernel.apply(notification));
+        this.#observe(changes, outbox);
+        break;
+      }
+      case "overrun":
+        this.#resync("overrun", `notifications were lost: ${event.text}`, outbox);
+        break;
+      case "config":
+        this.#configure(event.config, event.file, outbox);
+        break;
+      case "config-rejected":
+        this.#rejectConfig(event.problems, outbox);
+        break;
+      case "request":
+        this.#request(event.id, event.request, outbox);
+        break;
+      case "stop":
+        this.#stop(outbox);
+        break;
+      default:
+        this.#takeFromHelper(event, outbox);
+    }
+  }
+
+  #takeFromHelper(event: HelperEvent, outbox: Outbox): void {
+    const managed = "ifindex" in event ? this.#registry.managed.get(event.ifindex) : undefined;
+    switch (event.kind) {
+      case "helper-ready":
+        this.#helperReady(event.helper, outbox);
+        break;
+      case "helper-lost":
+        this.#helper = { kind: "unreachable", text: event.text };
+        this.#ports.closeAll(this.#registry.managed.values());
+        this.#convergence.abandon();
+        outbox.log("warn", "Helper is not reachable", { text: event.text });
+        break;
+      case "applied":
+        this.#convergence.conclude(event.results, this.#metricChanges, outbox);
+        break;
+      case "apply-failed":
+        this.#convergence.fail(event.text, outbox);
+        break;
+      case "packets-opened":
+        this.#ports.opened(event.results, this.#registry, outbox);
+        break;
+      case "dhcp-packet":
+        managed?.count("received");
+        if (managed !== undefined) this.#driver.step(managed, packetOf(event), outbox);
+        break;
+      case "dhcp-send-failed":
+        managed?.count("send-failed");
+        outbox.log("warn", "DHCP message not sent", { link: managed?.name, text: event.text });
+        break;
+      case "lease-loaded": {
+        const owner = this.#registry.byIdentity(event.identity);
+        if (owner !== undefined) this.#driver.remember(owner, event.record, outbox);
+        break;
+      }
+      default:
+        assertNever(event);
+    }
+  }
+
+  #helperReady(info: HelperInfo, outbox: Outbox): void {
+    this.#helper = { kind: "ready", info };
+    this.#convergence.repairs.retryAll();
+    this.#ports.closeAll(this.#registry.managed.values());
+    // What a lost helper had under way, nobody knows.
+    if (this.#hasSnapshot) this.#resync("helper", "helper is there", outbox);
+  }
+
+  #resync(reason: "overrun" | "helper", text: string, outbox: Outbox): void {
+    outbox.emit("resynced", { reason, text: `reading the kernel again: ${text}` });
+    this.#dumps.want("everything");
+  }
+
+  #rejectConfig(problems: readonly ConfigProblem[], outbox: Outbox): void {
+    this.#configProblems = problems;
+    const text = `configuration refused: ${problems[0]?.text ?? "it has problems"}`;
+    outbox.emit("config-rejected", { reason: "config", text });
+  }
+
+  #wake(outbox: Outbox): void {
+    for (const managed of this.#registry.managed.values()) {
+      this.#driver.step(managed, { kind: "wake" }, outbox);
+    }
+  }
+
+  #takeDump(event: EngineEvent & { kind: "snapshot" | "routes" }, outbox: Outbox): void {
+    const since = this.#dumps.arrived(event.dump);
+    if (since === undefined) return;
+    const changes =
+      event.kind === "snapshot"
+        ? this.#kernel.replace(event.snapshot)
+        : this.#kernel.replaceRoutes(event.routes);
+    const later = since.flatMap((notification) => this.#kernel.apply(notification));
+    if (this.#hasSnapshot) {
+      this.#observe([...changes, ...later], outbox);
+      return;
+    }
+    this.#hasSnapshot = event.kind === "snapshot";
+    this.#convergence.begin(outbox.now);
+    // In order of ifindex, so that slots and metrics are given in that order the first time.
+    const links = [...this.#kernel.links.values()].toSorted((a, b) => a.ifindex - b.ifindex);
+    for (const link of links) this.#registry.select(link, this.#config, outbox);
+  }
+
+  /** Follows changes of links, and tells of all. */
+  #observe(changes: readonly ModelChange[], outbox: Outbox): void {
+    for (const change of changes) {
+      if (change.kind === "link-added" || change.kind === "link-changed") {
+        this.#selectLink(change.link.ifindex, outbox);
+        this.#convergence.repairs.retryLink(change.link.ifindex);
+      } else if (change.kind === "disturbed") {
+        this.#convergence.repairs.disturb(change.key, outbox.now);
+      }
+    }
+    this.#announcer.changes(changes, this.#registry, outbox);
+    for (const change of changes) {
+      if (change.kind !== "link-removed") continue;
+      const gone = this.#registry.remove(change.link.ifindex);
+      if (gone !== undefined) this.#release(gone, "link", outbox);
+    }
+  }
+
+  #selectLink(ifindex: Ifindex, outbox: Outbox): void {
+    const link = this.#kernel.links.get(ifindex);
+    if (link === undefined) return;
+    const identity = this.#registry.managed.get(ifindex)?.identity;
+    const gone = this.#registry.select(link, this.#config, outbox);
+    if (gone !== undefined) {
+      this.#release(gone, "config", outbox);
+      return;
+    }
+    const renamed = this.#registry.managed.get(ifindex);
+    if (identity === undefined || renamed === undefined || renamed.identity === identity) return;
+    this.#announcer.rename(identity, renamed.identity);
+    this.#driver.keepUnder(renamed, outbox);
+  }
+
+  #release(gone: ManagedLink, reason: "link" | "config", outbox: Outbox): void {
+    this.#announcer.forget(gone, reason, outbox);
+    if (gone.port !== "closed") outbox.push({ kind: "close-packets", ifindexes: [gone.ifindex] });
+  }
+
+  #configure(config: Config, file: string, outbox: Outbox): readonly string[] {
+    this.#config = config;
+    this.#configFile = file;
+    this.#configProblems = [];
+    const dropped = [...this.#registry.runtimeMetrics].map(
+      ([identity, metric]) =>
+        `metric ${metric} of ${this.#registry.byIdentity(identity)?.name ?? identity} was set at run time and is dropped`,
+    );
+    this.#registry.runtimeMetrics.clear();
+    for (const ifindex of this.#kernel.links.keys()) this.#selectLink(ifindex, outbox);
+    this.#convergence.repairs.retryAll();
+    outbox.emit("config-applied", {
+      reason: "config",
+      after: file,
+      text: ["configuration is in force", ...dropped].join("; "),
+    });
+    return dropped;
+  }
+
+  #request(id: number, request: EngineRequest, outbox: Outbox): void {
+    switch (request.kind) {
+      case "set-metric":
+        this.#setMetric(id, request, outbox);
+        break;
+      case "renew":
+        this.#renew(id, request.link, outbox);
+        break;
+      case "reload": {
+        const dropped = this.#configure(request.config, request.file, outbox);
+        outbox.push({ kind: "reply", id, reply: { kind: "reloaded", dropped } });
+        break;
+      }
+      default:
+        assertNever(request);
+    }
+  }
+
+  #setMetric(id: number, request: SetMetric, outbox: Outbox): void {
+    if (this.#helper.kind === "unreachable") {
+      refuse(id, { code: "helper-unavailable", text: this.#helper.text }, outbox);
+      return;
+    }
+    const scene = {
+      registry: this.#registry,
+      kernel: this.#kernel,
+      config: this.#config,
+      now: outbox.now,
+      defaultLink: defaultLinkOf(this.#kernel),
+    };
+    this.#metricChanges.begin(id, request, scene, outbox);
+  }
+
+  #renew(id: number, name: string, outbox: Outbox): void {
+    const managed = this.#registry.byName(name);
+    if (managed === undefined) {
+      refuse(id, unknownLink(name, this.#kernel), outbox);
+    } else if (managed.method.kind !== "dhcp") {
+      refuse(id, { code: "no-dhcp", link: name }, outbox);
+    } else {
+      this.#driver.step(managed, { kind: "renew" }, outbox);
+      outbox.push({ kind: "reply", id, reply: { kind: "renewing" } });
+    }
+  }
+
+  #stop(outbox: Outbox): void {
+    if (this.#config.onStop === "keep" || this.#helper.kind === "unreachable") {
+      outbox.push({ kind: "exit" });
+      return;
+    }
+    if (this.#config.onStop === "release") {
+      for (const managed of this.#registry.managed.values()) {
+        this.#driver.step(managed, { kind: "release" }, outbox);
+      }
+    }
+    this.#stopAt = after(outbox.now, STOP_TIMEOUT_MS);
+  }
+
+  #converge(outbox: Outbox): void {
+    const isWithdrawing = this.#stopAt !== undefined;
+    const addresses = addressesByLink(this.#kernel);
+    if (!isWithdrawing) this.#drive(addresses, outbox);
+    this.#registry.assignMetrics(this.#config, foreignMetrics(this.#kernel));
+    this.#uplinks = isWithdrawing ? new Map() : this.#findUplinks(addresses, outbox);
+
+    const isHelperReady = this.#helper.kind === "ready";
+    const conditions = { isWithdrawing, isHelperReady };
+    const outstanding = this.#convergence.run(this.#uplinks, conditions, outbox);
+    // The settings as found must be on disk before ours are set.
+    if (this.#registry.isDirty) this.#saveState(outbox);
+    this.#convergence.send(outbox);
+
+    const faultOf = ({ ifindex }: ManagedLink) =>
+      this.#convergence.repairs.faultOf(ifindex)?.refusal;
+    const defaultLink = defaultLinkOf(this.#kernel);
+    const reason = this.#metricChanges.arePending ? "operator" : "unspecified";
+    const managed = [...this.#registry.managed.values()];
+    const scene = {
+      managed,
+      uplinks: this.#uplinks,
+      outstanding,
+      faultOf,
+      defaultLink,
+      reason,
+    } as const;
+    this.#announcer.review(scene, outbox);
+    const { isMainSettled } = this.#convergence;
+    this.#metricChanges.finish({ isMainSettled, faultOf, defaultLink }, outbox);
+    const isLate = this.#stopAt !== undefined && this.#stopAt <= outbox.now;
+    if (isLate || (isWithdrawing && outstanding.isEmpty)) outbox.push({ kind: "exit" });
+  }
+
+  #findUplinks(addresses: AddressesByLink, outbox: Outbox): ReadonlyMap<ManagedLink, Uplink> {
+    const uplinks = uplinksOf(this.#registry.managed.values(), addresses);
+    if (!this.#config.unique) return uplinks;
+    const isEstablished = ({ identity }: ManagedLink) => this.#announcer.isUsable(identity);
+    return this.#driver.declineDuplicates(uplinks, isEstablished, outbox);
+  }
+
+  #drive(addresses: AddressesByLink, outbox: Outbox): void {
+    for (const managed of this.#registry.managed.values()) {
+      this.#driver.drive(managed, addresses.get(managed.ifindex) ?? [], outbox);
+    }
+    if (this.#helper.kind === "ready") this.#ports.open(this.#registry.managed.values(), outbox);
+  }
+
+  #saveState(outbox: Outbox): void {
+    this.#registry.isDirty = false;
+    outbox.push({ kind: "save-state", state: encodeState(this.#registry.state) });
+  }
+}
+
+function packetOf({ payload, source }: EngineEvent & { kind: "dhcp-packet" }): DhcpEvent {
+  return { kind: "packet", payload, source };
+}

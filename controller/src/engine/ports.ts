@@ -1,0 +1,60 @@
+import { after, type Instant } from "@mnm/proto/net";
+import { linkRefOf } from "../link/index.js";
+import type { ManagedLink } from "./managed-link.js";
+import type { PortOutcome } from "./messages.js";
+import type { Outbox } from "./outbox.js";
+import type { Registry } from "./registry.js";
+
+const RETRY_MS = 1_000;
+
+/**
+ * The helper's packet ports: opened as soon as a link is managed by DHCP, before it has carrier, so
+ * that opening is not on the way to a lease.
+ */
+export class Ports {
+  readonly #retryAt = new Map<ManagedLink, Instant>();
+
+  open(managed: Iterable<ManagedLink>, outbox: Outbox): void {
+    const waiting = [...managed].filter((candidate) => this.#isDue(candidate, outbox.now));
+    if (waiting.length === 0) return;
+    for (const link of waiting) link.port = "opening";
+    outbox.push({ kind: "open-packets", links: waiting.map(({ link }) => linkRefOf(link)) });
+  }
+
+  opened(results: readonly PortOutcome[], registry: Registry, outbox: Outbox): void {
+    for (const { ifindex, refusal } of results) {
+      const managed = registry.managed.get(ifindex);
+      if (managed === undefined) continue;
+      managed.port = refusal === undefined ? "open" : "closed";
+      if (refusal === undefined) {
+        this.#retryAt.delete(managed);
+      } else {
+        this.#retryAt.set(managed, after(outbox.now, RETRY_MS));
+        outbox.log("warn", "Packet port could not be opened", {
+          link: managed.name,
+          text: refusal.text,
+        });
+      }
+    }
+  }
+
+  /** The helper is gone, and its ports with it. */
+  closeAll(managed: Iterable<ManagedLink>): void {
+    for (const link of managed) link.port = "closed";
+    this.#retryAt.clear();
+  }
+
+  deadline(): Instant | undefined {
+    let first: Instant | undefined;
+    for (const instant of this.#retryAt.values()) {
+      if (first === undefined || instant < first) first = instant;
+    }
+    return first;
+  }
+
+  #isDue(managed: ManagedLink, now: Instant): boolean {
+    const needsPort = managed.method.kind === "dhcp" && managed.link.mac !== undefined;
+    const retryAt = this.#retryAt.get(managed);
+    return needsPort && managed.port === "closed" && (retryAt === undefined || retryAt <= now);
+  }
+}

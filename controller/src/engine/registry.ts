@@ -1,0 +1,236 @@
+import type { Ifindex } from "@mnm/proto/net";
+import type { Config } from "../config/index.js";
+import { type Link, linkKindOf } from "../link/index.js";
+import {
+  assignMetrics,
+  freeSlot,
+  type IdentityRecord,
+  type Intent,
+  identityOf,
+  intentOf,
+  type MetricClaim,
+  type PersistentState,
+  type SettingsRecord,
+  TABLE_BASE,
+} from "../uplink/index.js";
+import { ManagedLink } from "./managed-link.js";
+import type { Outbox } from "./outbox.js";
+
+/**
+ * Which links are managed, and what is kept for each identity: slot, metric, settings as found.
+ * What must outlive us is handed to the disk whenever it changed ({@link Registry.isDirty}).
+ */
+export class Registry {
+  readonly managed = new Map<Ifindex, ManagedLink>();
+  /** Set by `set-metric` until the next restart or reload. */
+  readonly runtimeMetrics = new Map<string, number>();
+  readonly identities: Map<string, IdentityRecord>;
+  readonly settingsFound: Map<string, SettingsRecord>;
+  isDirty = false;
+  #clock: number;
+
+  constructor(state: PersistentState) {
+    this.identities = new Map(state.identities);
+    this.settingsFound = new Map(state.settingsFound);
+    this.#clock = Math.max(0, ...[...state.identities.values()].map(({ usedAt }) => usedAt));
+  }
+
+  get state(): PersistentState {
+    return { identities: this.identities, settingsFound: this.settingsFound };
+  }
+
+  byName(name: string): ManagedLink | undefined {
+    return [...this.managed.values()].find((managed) => managed.name === name);
+  }
+
+  byIdentity(identity: string): ManagedLink | undefined {
+    return [...this.managed.values()].find((managed) => managed.identity === identity);
+  }
+
+  /** Applies the configuration to one link; answers what is no longer managed because of it. */
+  select(link: Link, config: Config, outbox: Outbox): ManagedLink | undefined {
+    const intent = intentOf(link, config);
+    const managed = this.managed.get(link.ifindex);
+    if (intent.kind === "ignored") {
+      if (managed !== undefined) this.managed.delete(link.ifindex);
+      return managed;
+    }
+    if (managed === undefined) {
+      this.#adopt(link, intent, outbox);
+      return undefined;
+    }
+    const before = managed.link;
+    managed.link = link;
+    managed.entry = intent.entry;
+    if (managed.method.kind !== intent.method.kind) {
+      // Another way to get an address is another life: begin it from the start.
+      this.managed.delete(link.ifindex);
+      this.#adopt(link, intent, outbox);
+      return managed;
+    }
+    managed.method = intent.method;
+    if (before.name !== link.name) this.#rename(managed, before, outbox);
+    return undefined;
+  }
+
+  remove(ifindex: Ifindex): ManagedLink | undefined {
+    const managed = this.managed.get(ifindex);
+    this.managed.delete(ifindex);
+    return managed;
+  }
+
+  /**
+   * Gives every managed link its metric.
+   *
+   * @param foreign metrics of other programs' defaults in main
+   */
+  assignMetrics(config: Config, foreign: ReadonlySet<number>): void {
+    const claims = [...this.managed.values()].map((managed) => this.#claimOf(managed));
+    const assigned = assignMetrics(claims, {
+      foreign,
+      absent: this.#metricsOfAbsentLinks(config),
+    });
+    for (const managed of this.managed.values()) {
+      managed.metric = assigned.get(managed.identity);
+      if (managed.metric?.source === "automatic") {
+        this.#amend(managed.identity, { automaticMetric: managed.metric.value });
+      }
+    }
+  }
+
+  /** Who has a metric, or will have it when it returns: a link's name, or an identity. */
+  holderOf(
+    metric: number,
+    config: Config,
+  ): { readonly managed?: ManagedLink; readonly name: string } | undefined {
+    for (const managed of this.managed.values()) {
+      if (managed.metric?.value === metric) return { managed, name: managed.name };
+    }
+    const entry = config.links.find((candidate) => candidate.metric === metric);
+    if (entry !== undefined && !this.#isEntryPresent(entry.label)) return { name: entry.label };
+    const absent = [...this.identities].find(
+      ([identity, record]) =>
+        record.persistedMetric === metric && this.byIdentity(identity) === undefined,
+    );
+    return absent === undefined ? undefined : { name: absent[0] };
+  }
+
+  setMetric(identity: string, metric: number, persist: boolean): void {
+    if (persist) {
+      this.runtimeMetrics.delete(identity);
+      this.#amend(identity, { persistedMetric: metric });
+    } else {
+      this.runtimeMetrics.set(identity, metric);
+    }
+  }
+
+  /** Remembers settings as they were, or forgets them once they are back. */
+  recordSettings(identity: string, record: SettingsRecord | undefined): void {
+    if (record === undefined) this.settingsFound.delete(identity);
+    else this.settingsFound.set(identity, record);
+    this.isDirty = true;
+  }
+
+  #adopt(link: Link, intent: Intent & { kind: "managed" }, outbox: Outbox): void {
+    const identity = identityOf(
+      link,
+      intent.entry,
+      (taken) => this.byIdentity(taken) !== undefined,
+    );
+    const slot = this.#slotOf(identity);
+    if (slot === undefined) {
+      outbox.log("error", "No routing table is free for this link", { link: link.name });
+      return;
+    }
+    const { method, entry } = intent;
+    const table = TABLE_BASE + slot;
+    this.managed.set(
+      link.ifindex,
+      new ManagedLink(outbox.now, { identity, link, method, entry, table }),
+    );
+    outbox.log("info", "Managing link", { link: link.name, identity, table, method: method.kind });
+  }
+
+  #slotOf(identity: string): number | undefined {
+    const known = this.identities.get(identity);
+    const found =
+      known === undefined
+        ? freeSlot(this.identities, (other) => this.byIdentity(other) !== undefined)
+        : { slot: known.slot, evicted: undefined };
+    if (found === undefined) return undefined;
+    if (found.evicted !== undefined) this.identities.delete(found.evicted);
+    this.#clock += 1;
+    const blank = { automaticMetric: undefined, persistedMetric: undefined };
+    this.identities.set(identity, { ...blank, ...known, slot: found.slot, usedAt: this.#clock });
+    this.isDirty = true;
+    return found.slot;
+  }
+
+  /**
+   * A link known by its name keeps table, metric and lease through a rename, unless the new name is
+   * one that MNM already knows: then it takes that one's.
+   */
+  #rename(managed: ManagedLink, before: Link, outbox: Outbox): void {
+    if (managed.identity !== `name:${before.name}`) return;
+    const identity = `name:${managed.link.name}`;
+    const known = this.identities.get(identity);
+    const old = managed.identity;
+    if (known === undefined) {
+      const record = this.identities.get(old);
+      if (record !== undefined) this.identities.set(identity, record);
+      this.identities.delete(old);
+      this.#moveKey(this.runtimeMetrics, old, identity);
+      this.#moveKey(this.settingsFound, old, identity);
+      outbox.push({ kind: "forget-lease", identity: old });
+    } else {
+      managed.table = TABLE_BASE + known.slot;
+    }
+    managed.identity = identity;
+    this.isDirty = true;
+  }
+
+  #moveKey<T>(map: Map<string, T>, from: string, to: string): void {
+    const value = map.get(from);
+    map.delete(from);
+    if (value !== undefined) map.set(to, value);
+  }
+
+  #claimOf({ identity, link, entry }: ManagedLink): MetricClaim {
+    const record = this.identities.get(identity);
+    return {
+      identity,
+      kind: linkKindOf(link),
+      runtime: this.runtimeMetrics.get(identity),
+      persisted: record?.persistedMetric,
+      configured: entry?.metric,
+      automatic: record?.automaticMetric,
+    };
+  }
+
+  #metricsOfAbsentLinks(config: Config): ReadonlySet<number> {
+    const reserved = new Set<number>();
+    for (const { label, metric } of config.links) {
+      if (metric !== undefined && !this.#isEntryPresent(label)) reserved.add(metric);
+    }
+    const present = new Set([...this.managed.values()].map(({ identity }) => identity));
+    for (const [identity, record] of this.identities) {
+      if (present.has(identity)) continue;
+      if (record.persistedMetric !== undefined) reserved.add(record.persistedMetric);
+      if (record.automaticMetric !== undefined) reserved.add(record.automaticMetric);
+    }
+    return reserved;
+  }
+
+  #isEntryPresent(label: string): boolean {
+    return [...this.managed.values()].some(({ entry }) => entry?.label === label);
+  }
+
+  #amend(identity: string, change: Partial<IdentityRecord>): void {
+    const record = this.identities.get(identity);
+    if (record === undefined) return;
+    const names = Object.keys(change) as (keyof IdentityRecord)[];
+    if (names.every((name) => record[name] === change[name])) return;
+    this.identities.set(identity, { ...record, ...change });
+    this.isDirty = true;
+  }
+}

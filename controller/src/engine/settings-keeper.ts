@@ -1,0 +1,105 @@
+import type { LinkSettings } from "../link/index.js";
+import { linkRefOf } from "../link/index.js";
+import type { SettingsOfLink } from "../plan/index.js";
+import type { KernelModel, WantedSettings } from "../reconcile/index.js";
+import type { Uplink } from "../uplink/index.js";
+import type { ManagedLink } from "./managed-link.js";
+import type { Registry } from "./registry.js";
+
+type SettingName = keyof LinkSettings;
+
+/** What the keeper looks at. */
+export interface SettingsScene {
+  readonly kernel: KernelModel;
+  readonly registry: Registry;
+  readonly settingsOf: SettingsOfLink;
+  readonly uplinkOf: (managed: ManagedLink) => Uplink | undefined;
+  readonly bootId: string;
+  /** Everything is being withdrawn: nothing is wanted, all is put back. */
+  readonly isWithdrawing: boolean;
+}
+
+/**
+ * The settings that links should have now: those that MNM needs, and the values found where it no
+ * longer needs them. Values found are recorded before they are changed, so that a kill between
+ * the two cannot lose them.
+ */
+export function wantedSettings(scene: SettingsScene): readonly WantedSettings[] {
+  const { kernel, registry, settingsOf, uplinkOf, isWithdrawing } = scene;
+  const wanted: WantedSettings[] = [];
+  for (const managed of registry.managed.values()) {
+    const { link } = managed;
+    const needs = isWithdrawing ? {} : settingsOf(uplinkOf(managed), link.settings);
+    recordFound(managed.identity, needs, link, scene);
+    wanted.push({
+      link: linkRefOf(link),
+      up: !managed.raised && !isWithdrawing,
+      settings: { ...putBack(managed.identity, needs, link, scene), ...needs },
+    });
+  }
+  // Links that are no longer managed, but are still here with our settings.
+  for (const [identity, { ifindex }] of registry.settingsFound) {
+    if (registry.byIdentity(identity) !== undefined) continue;
+    const link = [...kernel.links.values()].find((candidate) => candidate.ifindex === ifindex);
+    if (link === undefined) {
+      registry.recordSettings(identity, undefined);
+      continue;
+    }
+    const settings = putBack(identity, {}, link, scene);
+    wanted.push({ link: linkRefOf(link), up: false, settings });
+  }
+  return wanted;
+}
+
+function recordFound(
+  identity: string,
+  needs: Partial<LinkSettings>,
+  { ifindex, settings }: { readonly ifindex: number; readonly settings: LinkSettings },
+  { registry, bootId }: SettingsScene,
+): void {
+  const known = registry.settingsFound.get(identity);
+  const isCurrent = known?.bootId === bootId && known.ifindex === ifindex;
+  const values: Partial<Record<SettingName, number>> = isCurrent ? { ...known.values } : {};
+  const missing = namesOf(needs).filter(
+    (name) => values[name] === undefined && settings[name] !== needs[name],
+  );
+  if (missing.length === 0) return;
+  for (const name of missing) values[name] = settings[name];
+  registry.recordSettings(identity, { bootId, ifindex, values });
+}
+
+/** The found values of settings that are no longer needed; forgets those that are back. */
+function putBack(
+  identity: string,
+  needs: Partial<LinkSettings>,
+  { ifindex, settings }: { readonly ifindex: number; readonly settings: LinkSettings },
+  { registry, bootId }: SettingsScene,
+): Partial<LinkSettings> {
+  const found = registry.settingsFound.get(identity);
+  if (found === undefined) return {};
+  if (found.bootId !== bootId || found.ifindex !== ifindex) {
+    registry.recordSettings(identity, undefined);
+    return {};
+  }
+  const obsolete = namesOf(found.values).filter((name) => needs[name] === undefined);
+  const outstanding = obsolete.filter((name) => settings[name] !== found.values[name]);
+  if (outstanding.length < obsolete.length) {
+    const kept = namesOf(found.values).filter(
+      (name) => !obsolete.includes(name) || outstanding.includes(name),
+    );
+    const values = pick(found.values, kept);
+    registry.recordSettings(identity, kept.length === 0 ? undefined : { ...found, values });
+  }
+  return pick(found.values, outstanding);
+}
+
+function namesOf(settings: Partial<LinkSettings>): readonly SettingName[] {
+  return Object.keys(settings) as SettingName[];
+}
+
+function pick(
+  settings: Partial<LinkSettings>,
+  names: readonly SettingName[],
+): Partial<LinkSettings> {
+  return Object.fromEntries(names.map((name) => [name, settings[name]]));
+}

@@ -1,0 +1,194 @@
+import { formatIpv4, type Ipv4 } from "@mnm/proto/net";
+import type { ConfigProblem } from "../config/index.js";
+import type { DhcpState, Lease } from "../dhcp4/index.js";
+import { isUsable, type Link, type LinkKind, linkKindOf } from "../link/index.js";
+import { ownersOfAddresses } from "../plan/index.js";
+import {
+  type KernelAddress,
+  type KernelModel,
+  MAIN_TABLE,
+  MNM_PROTOCOL,
+} from "../reconcile/index.js";
+import type { Uplink } from "../uplink/index.js";
+import { leaseOfLink } from "./dhcp-driver.js";
+import type { LinkState, ManagedLink } from "./managed-link.js";
+import type { HelperInfo, Refusal } from "./messages.js";
+import type { Registry } from "./registry.js";
+import type { Repairs } from "./repairs.js";
+
+/** The host, as `mnmctl status` shows it. */
+export interface HostStatus {
+  readonly helper: HelperStatus;
+  readonly configFile: string;
+  readonly configProblems: readonly ConfigProblem[];
+  readonly defaultLink: string | undefined;
+  readonly links: readonly LinkStatus[];
+  readonly warnings: readonly { readonly link: string; readonly text: string }[];
+  readonly isSettled: boolean;
+}
+
+export type HelperStatus =
+  | { readonly kind: "ready"; readonly info: HelperInfo }
+  | { readonly kind: "unreachable"; readonly text: string };
+
+export interface LinkStatus {
+  readonly link: Link;
+  readonly kind: LinkKind;
+  readonly addresses: readonly KernelAddress[];
+  readonly isDefault: boolean;
+  readonly state: LinkState;
+  /** Undefined while the link is not managed. */
+  readonly managed: ManagedStatus | undefined;
+}
+
+export interface ManagedStatus {
+  readonly identity: string;
+  readonly method: ManagedLink["method"]["kind"];
+  readonly table: number;
+  readonly metric: ManagedLink["metric"];
+  readonly gateway: Ipv4 | undefined;
+  readonly lease: Lease | undefined;
+  readonly dhcpState: DhcpState["kind"] | undefined;
+  readonly counters: ReadonlyMap<string, number>;
+  readonly fault: Refusal | undefined;
+  readonly since: number;
+  readonly sharesAddressWith: string | undefined;
+}
+
+/** What the status is made of. */
+export interface StatusScene {
+  readonly kernel: KernelModel;
+  readonly registry: Registry;
+  readonly repairs: Repairs;
+  readonly uplinks: ReadonlyMap<ManagedLink, Uplink>;
+  readonly helper: HelperStatus;
+  readonly configFile: string;
+  readonly configProblems: readonly ConfigProblem[];
+  readonly isSettled: boolean;
+}
+
+/** The link that unbound traffic uses: that of the lowest default in main which has carrier. */
+export function defaultLinkOf(kernel: KernelModel): string | undefined {
+  const candidates = [...kernel.routes.values()].filter(
+    ({ table, destination }) => table === MAIN_TABLE && destination.length === 0,
+  );
+  const [best] = candidates
+    .flatMap((route) => {
+      const link = route.ifindex === undefined ? undefined : kernel.links.get(route.ifindex);
+      return link !== undefined && isUsable(link) ? [{ metric: route.metric, link }] : [];
+    })
+    .toSorted((a, b) => a.metric - b.metric);
+  return best?.link.name;
+}
+
+export function hostStatus(scene: StatusScene): HostStatus {
+  const { kernel } = scene;
+  const defaultLink = defaultLinkOf(kernel);
+  const owners = ownersOfAddresses([...scene.uplinks.values()]);
+  const links = [...kernel.links.values()]
+    .filter(({ loopback }) => !loopback)
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map((link) => linkStatus(link, defaultLink, owners, scene));
+  return {
+    helper: scene.helper,
+    configFile: scene.configFile,
+    configProblems: scene.configProblems,
+    defaultLink,
+    links,
+    warnings: [...warningsOfLinks(links), ...warningsOfHost(scene)],
+    isSettled: scene.isSettled,
+  };
+}
+
+function linkStatus(
+  link: Link,
+  defaultLink: string | undefined,
+  owners: ReadonlyMap<Ipv4, Uplink>,
+  scene: StatusScene,
+): LinkStatus {
+  const { kernel, registry } = scene;
+  const managed = registry.managed.get(link.ifindex);
+  const addresses = [...kernel.addresses.values()]
+    .filter(({ ifindex }) => ifindex === link.ifindex)
+    .toSorted((a, b) => Number(b.protocol === MNM_PROTOCOL) - Number(a.protocol === MNM_PROTOCOL));
+  return {
+    link,
+    kind: linkKindOf(link),
+    addresses,
+    isDefault: link.name === defaultLink,
+    state: managed?.state.kind ?? "ignored",
+    managed: managed === undefined ? undefined : managedStatus(managed, owners, scene),
+  };
+}
+
+function managedStatus(
+  managed: ManagedLink,
+  owners: ReadonlyMap<Ipv4, Uplink>,
+  { uplinks, repairs }: StatusScene,
+): ManagedStatus {
+  const uplink = uplinks.get(managed);
+  const owner = uplink === undefined ? undefined : owners.get(uplink.addressing.address);
+  return {
+    identity: managed.identity,
+    method: managed.method.kind,
+    table: managed.table,
+    metric: managed.metric,
+    gateway: uplink?.addressing.gateway,
+    lease: leaseOfLink(managed),
+    dhcpState: managed.method.kind === "dhcp" ? managed.dhcp.kind : undefined,
+    counters: managed.counters,
+    fault: repairs.faultOf(managed.ifindex)?.refusal,
+    since: managed.state.since,
+    sharesAddressWith: owner === undefined || owner === uplink ? undefined : owner.link.name,
+  };
+}
+
+function warningsOfLinks(links: readonly LinkStatus[]) {
+  return links.flatMap(({ link, addresses, managed }) => {
+    const warnings: { link: string; text: string }[] = [];
+    if (managed?.sharesAddressWith !== undefined) {
+      const [address] = addresses;
+      warnings.push({
+        link: link.name,
+        text: `shares address ${formatAddressOf(address)} with ${managed.sharesAddressWith}; only sockets bound to the device use it`,
+      });
+    }
+    if (managed?.fault !== undefined) warnings.push({ link: link.name, text: managed.fault.text });
+    return warnings;
+  });
+}
+
+function warningsOfHost({ kernel, registry, helper, configProblems }: StatusScene) {
+  const warnings: { link: string; text: string }[] = [];
+  if (helper.kind === "unreachable") {
+    warnings.push({
+      link: "",
+      text: `helper is not reachable (${helper.text}); the kernel keeps what it has, nothing can be changed`,
+    });
+  }
+  if (configProblems.length > 0) {
+    warnings.push({
+      link: "",
+      text: `the configuration file has ${configProblems.length} problem(s); the one before it stays in force`,
+    });
+  }
+  const metrics = [...registry.managed.values()].flatMap(({ metric }) => metric?.value ?? []);
+  const lowest = Math.min(...metrics);
+  for (const route of kernel.routes.values()) {
+    const isForeignDefault =
+      route.table === MAIN_TABLE &&
+      route.destination.length === 0 &&
+      route.protocol !== MNM_PROTOCOL;
+    if (!isForeignDefault || metrics.length === 0 || route.metric > lowest) continue;
+    const link = route.ifindex === undefined ? undefined : kernel.links.get(route.ifindex);
+    warnings.push({
+      link: link?.name ?? "",
+      text: `another program's default route (metric ${route.metric}) comes before ours and gets the unbound traffic`,
+    });
+  }
+  return warnings;
+}
+
+function formatAddressOf(address: KernelAddress | undefined): string {
+  return address === undefined ? "" : formatIpv4(address.address);
+}

@@ -1,0 +1,15 @@
+export { diffKernel, type KernelView, type WantedSettings } from "./diff.js";
+export { KernelModel, type ModelChange } from "./kernel-model.js";
+export { kernelRuleKey, type ObjectKey, operationKey, routeKey } from "./keys.js";
+export type { Operation } from "./operation.js";
+export { renderOperation } from "./render.js";
+export {
+  type KernelAddress,
+  type KernelNotification,
+  type KernelRoute,
+  type KernelRule,
+  type KernelSnapshot,
+  MAIN_TABLE,
+  MNM_PROTOCOL,
+  type RouteType,
+} from "./snapshot.js";

@@ -1,0 +1,231 @@
+/**
+ * The kernel as it was last heard of: a snapshot, moved on by notifications and by the helper's
+ * answers.
+ *
+ * Linux does not announce everything: IPv4 routes that go because a link went down, or because
+ * their preferred source was deleted, go silently. The model knows when that may have happened
+ * ({@link KernelModel.routesAreStale}) and asks for the routes again rather than guess.
+ */
+import { assertNever, type Ifindex } from "@mnm/proto/net";
+import type { Link } from "../link/index.js";
+import type { KernelView } from "./diff.js";
+import { addressKey, kernelRuleKey, type ObjectKey, operationKey, routeKey } from "./keys.js";
+import type { Operation } from "./operation.js";
+import { predict } from "./prediction.js";
+import {
+  type KernelAddress,
+  type KernelNotification,
+  type KernelRoute,
+  type KernelRule,
+  type KernelSnapshot,
+  MNM_PROTOCOL,
+} from "./snapshot.js";
+
+/** What a change of the model means to those who watch links and addresses. */
+export type ModelChange =
+  | { readonly kind: "link-added" | "link-removed"; readonly link: Link }
+  | { readonly kind: "link-changed"; readonly before: Link; readonly link: Link }
+  | { readonly kind: "address-added" | "address-removed"; readonly address: KernelAddress }
+  /** An object of ours was removed or changed, and no operation of ours was under way on it. */
+  | { readonly kind: "disturbed"; readonly key: ObjectKey };
+
+interface Owned {
+  readonly protocol: number;
+}
+
+export class KernelModel implements KernelView {
+  readonly links = new Map<Ifindex, Link>();
+  readonly addresses = new Map<ObjectKey, KernelAddress>();
+  readonly routes = new Map<ObjectKey, KernelRoute>();
+  readonly rules = new Map<ObjectKey, KernelRule>();
+  rpFilterAll = 0;
+  routesAreStale = false;
+  /** Keys of operations that were sent and neither answered nor seen in a notification. */
+  readonly #expected = new Set<ObjectKey>();
+
+  apply(notification: KernelNotification): readonly ModelChange[] {
+    switch (notification.kind) {
+      case "link":
+        return this.#putLink(notification.link);
+      case "link-gone":
+        return this.#removeLink(notification.ifindex);
+      case "address":
+        return this.#putAddress(notification.address);
+      case "address-gone":
+        return this.#removeAddress(notification.address);
+      case "route":
+        return this.#putRoute(notification.route);
+      case "route-gone":
+        return this.#removeRoute(notification.route);
+      case "rule":
+        return this.#put(this.rules, kernelRuleKey(notification.rule), notification.rule);
+      case "rule-gone":
+        return this.#remove(this.rules, kernelRuleKey(notification.rule), notification.rule);
+      default:
+        return assertNever(notification);
+    }
+  }
+
+  /** Takes a complete dump as the truth. */
+  replace(snapshot: KernelSnapshot): readonly ModelChange[] {
+    const changes: ModelChange[] = [];
+    const present = new Set(snapshot.links.map(({ ifindex }) => ifindex));
+    for (const ifindex of [...this.links.keys()]) {
+      if (!present.has(ifindex)) changes.push(...this.#removeLink(ifindex));
+    }
+    for (const link of snapshot.links) changes.push(...this.#putLink(link));
+    changes.push(...this.#replaceAddresses(snapshot.addresses));
+    changes.push(...replaceAll(this.rules, snapshot.rules, kernelRuleKey));
+    changes.push(...this.replaceRoutes(snapshot.routes));
+    this.rpFilterAll = snapshot.rpFilterAll;
+    this.#expected.clear();
+    return changes;
+  }
+
+  /** Takes a complete dump of the routes as the truth. */
+  replaceRoutes(routes: readonly KernelRoute[]): readonly ModelChange[] {
+    this.routesAreStale = false;
+    return replaceAll(this.routes, routes, (route) => routeKey(route, route.tos));
+  }
+
+  /** Says that these operations are under way. */
+  expect(operations: readonly Operation[]): void {
+    for (const operation of operations) this.#expected.add(operationKey(operation));
+  }
+
+  /**
+   * Says how an operation ended. One that was done and has not shown in a notification yet is
+   * believed: the helper's answer may overtake the multicast.
+   */
+  conclude(operation: Operation, isDone: boolean): void {
+    const key = operationKey(operation);
+    const isUnseen = this.#expected.delete(key);
+    if (isDone && isUnseen) predict(operation, this);
+  }
+
+  #putLink(link: Link): readonly ModelChange[] {
+    const before = this.links.get(link.ifindex);
+    this.links.set(link.ifindex, link);
+    this.#expected.delete(`settings ${link.ifindex}`);
+    if (before === undefined) return [{ kind: "link-added", link }];
+    // Its routes are flushed without a notification (fib_disable_ip in net/ipv4/fib_frontend.c).
+    if (before.adminUp && !link.adminUp) this.#markStaleVia(link.ifindex);
+    return [{ kind: "link-changed", before, link }];
+  }
+
+  #removeLink(ifindex: Ifindex): readonly ModelChange[] {
+    const link = this.links.get(ifindex);
+    if (link === undefined) return [];
+    this.#markStaleVia(ifindex);
+    const orphans = [...this.addresses.values()].filter((address) => address.ifindex === ifindex);
+    const changes = orphans.flatMap((address) => this.#dropAddress(address));
+    this.links.delete(ifindex);
+    return [...changes, { kind: "link-removed", link }];
+  }
+
+  #putAddress(address: KernelAddress): readonly ModelChange[] {
+    const key = keyOfAddress(address);
+    const isNew = !this.addresses.has(key);
+    const changes = this.#put(this.addresses, key, address);
+    return isNew ? [...changes, { kind: "address-added", address }] : changes;
+  }
+
+  #removeAddress(address: KernelAddress): readonly ModelChange[] {
+    const key = keyOfAddress(address);
+    const isUnexpected = !this.#expected.delete(key) && this.addresses.get(key) !== undefined;
+    const changes = this.#dropAddress(address);
+    return isUnexpected && address.protocol === MNM_PROTOCOL
+      ? [...changes, { kind: "disturbed", key }]
+      : changes;
+  }
+
+  #dropAddress(address: KernelAddress): readonly ModelChange[] {
+    if (!this.addresses.delete(keyOfAddress(address))) return [];
+    // fib_sync_down_addr takes the routes that prefer this source, and the last address of a link
+    // takes all of its routes.
+    this.#markStaleVia(address.ifindex);
+    return [{ kind: "address-removed", address }];
+  }
+
+  #replaceAddresses(addresses: readonly KernelAddress[]): readonly ModelChange[] {
+    const changes: ModelChange[] = [];
+    const present = new Set(addresses.map(keyOfAddress));
+    for (const address of [...this.addresses.values()]) {
+      if (!present.has(keyOfAddress(address))) changes.push(...this.#removeAddress(address));
+    }
+    for (const address of addresses) changes.push(...this.#putAddress(address));
+    return changes;
+  }
+
+  #putRoute(route: KernelRoute): readonly ModelChange[] {
+    const key = routeKey(route, route.tos);
+    const existing = this.routes.get(key);
+    // Another program's route of the same key may stand beside ours (NLM_F_APPEND) or in its
+    // place (NLM_F_REPLACE); the notification does not say which.
+    if (existing?.protocol === MNM_PROTOCOL && route.protocol !== MNM_PROTOCOL) {
+      this.routesAreStale = true;
+    }
+    return this.#put(this.routes, key, route);
+  }
+
+  #removeRoute(route: KernelRoute): readonly ModelChange[] {
+    const key = routeKey(route, route.tos);
+    const existing = this.routes.get(key);
+    if (existing !== undefined && existing.protocol !== route.protocol) return [];
+    return this.#remove(this.routes, key, route);
+  }
+
+  #put<T extends Owned>(map: Map<ObjectKey, T>, key: ObjectKey, value: T): readonly ModelChange[] {
+    const before = map.get(key);
+    map.set(key, value);
+    const isOurDoing = this.#expected.delete(key);
+    return before?.protocol === MNM_PROTOCOL && !isOurDoing && !isSame(before, value)
+      ? [{ kind: "disturbed", key }]
+      : [];
+  }
+
+  #remove<T extends Owned>(
+    map: Map<ObjectKey, T>,
+    key: ObjectKey,
+    { protocol }: Owned,
+  ): readonly ModelChange[] {
+    const existing = map.get(key);
+    if (existing === undefined || existing.protocol !== protocol) return [];
+    map.delete(key);
+    const isOurDoing = this.#expected.delete(key);
+    return protocol === MNM_PROTOCOL && !isOurDoing ? [{ kind: "disturbed", key }] : [];
+  }
+
+  #markStaleVia(ifindex: Ifindex): void {
+    if (this.routesAreStale) return;
+    this.routesAreStale = [...this.routes.values()].some((route) => route.ifindex === ifindex);
+  }
+}
+
+function keyOfAddress({ ifindex, address, length }: KernelAddress): ObjectKey {
+  return addressKey(ifindex, address, length);
+}
+
+function replaceAll<T extends Owned>(
+  map: Map<ObjectKey, T>,
+  values: readonly T[],
+  keyOf: (value: T) => ObjectKey,
+): readonly ModelChange[] {
+  const before = new Map(map);
+  map.clear();
+  for (const value of values) {
+    const key = keyOf(value);
+    // Ours and another program's may share a key; the one that matters to the diff is ours.
+    if (map.get(key)?.protocol !== MNM_PROTOCOL) map.set(key, value);
+  }
+  return [...before].flatMap(([key, old]): readonly ModelChange[] => {
+    const now = map.get(key);
+    const isIntact = old.protocol !== MNM_PROTOCOL || (now !== undefined && isSame(old, now));
+    return isIntact ? [] : [{ kind: "disturbed", key }];
+  });
+}
+
+/** Whether it was merely announced again. Lifetimes move by themselves and are compared elsewhere. */
+function isSame<T extends Owned>(a: T, b: T): boolean {
+  return JSON.stringify({ ...a, expiry: 0 }) === JSON.stringify({ ...b, expiry: 0 });
+}

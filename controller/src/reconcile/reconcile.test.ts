@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { PrefixLength } from "@mnm/proto/net";
+import fc from "fast-check";
+import { planRouting } from "../plan/index.js";
+import { FakeKernel } from "../testing/fake-kernel.js";
+import { ip, makeUplink } from "../testing/make.js";
+import type { Uplink } from "../uplink/index.js";
+import { diffKernel } from "./index.js";
+
+function reconcile(kernel: FakeKernel, uplinks: readonly Uplink[]): string {
+  kernel.log.length = 0;
+  kernel.run(diffKernel(planRouting(uplinks), [], kernel.model));
+  return kernel.log.join("\n");
+}
+
+/** The steps run one after another against one kernel: each starts where the last ended. */
+describe("reconcile, as uplinks come and go", () => {
+  const kernel = new FakeKernel([1, 2]);
+  const moved = makeUplink(1, { with: { address: ip("10.1.0.7") } });
+  const steps = [
+    {
+      name: "first uplink: fenced in before its address, rules before the default in main",
+      uplinks: [makeUplink(1)],
+      want: `
+ip rule add priority 10500 from 10.1.0.2 unreachable protocol 77
+ip address replace 10.1.0.2/24 broadcast 10.1.0.255 dev wan1 noprefixroute valid_lft of the lease proto 77
+ip route replace 10.1.0.0/24 table 7701 dev wan1 src 10.1.0.2 proto 77
+ip route replace default table 7701 via 10.1.0.1 dev wan1 src 10.1.0.2 proto 77
+ip rule add priority 9500 lookup main suppress_prefixlength 0 protocol 77
+ip rule add priority 9000 oif wan1 lookup 7701 protocol 77
+ip rule add priority 10000 from 10.1.0.2 lookup 7701 protocol 77
+ip rule add priority 21001 to 10.1.0.0/24 lookup 7701 protocol 77
+ip route replace default table main metric 1001 via 10.1.0.1 dev wan1 src 10.1.0.2 proto 77`,
+    },
+    { name: "nothing changed: nothing to do", uplinks: [makeUplink(1)], want: "" },
+    {
+      name: "another address: the new one is complete before the old one goes",
+      uplinks: [moved],
+      want: `
+ip rule add priority 10500 from 10.1.0.7 unreachable protocol 77
+ip address replace 10.1.0.7/24 broadcast 10.1.0.255 dev wan1 noprefixroute valid_lft of the lease proto 77
+ip route replace 10.1.0.0/24 table 7701 dev wan1 src 10.1.0.7 proto 77
+ip route replace default table 7701 via 10.1.0.1 dev wan1 src 10.1.0.7 proto 77
+ip rule add priority 10000 from 10.1.0.7 lookup 7701 protocol 77
+ip route replace default table main metric 1001 via 10.1.0.1 dev wan1 src 10.1.0.7 proto 77
+ip rule delete priority 10000 from 10.1.0.2 lookup 7701 protocol 77
+ip address delete 10.1.0.2/24 dev wan1
+ip rule delete priority 10500 from 10.1.0.2 unreachable protocol 77`,
+    },
+    {
+      name: "another metric: the new default before the old one, the table stays",
+      uplinks: [{ ...moved, metric: 5 }],
+      want: `
+ip rule add priority 20005 to 10.1.0.0/24 lookup 7701 protocol 77
+ip route replace default table main metric 5 via 10.1.0.1 dev wan1 src 10.1.0.7 proto 77
+ip route delete default table main metric 1001 dev wan1 proto 77
+ip rule delete priority 21001 to 10.1.0.0/24 lookup 7701 protocol 77`,
+    },
+    {
+      name: "a second uplink that is gone again leaves nothing",
+      uplinks: [],
+      want: `
+ip route delete default table main metric 5 dev wan1 proto 77
+ip rule delete priority 9500 lookup main suppress_prefixlength 0 protocol 77
+ip rule delete priority 9000 oif wan1 lookup 7701 protocol 77
+ip rule delete priority 10000 from 10.1.0.7 lookup 7701 protocol 77
+ip rule delete priority 20005 to 10.1.0.0/24 lookup 7701 protocol 77
+ip route delete default table 7701 dev wan1 proto 77
+ip route delete 10.1.0.0/24 table 7701 dev wan1 proto 77
+ip address delete 10.1.0.7/24 dev wan1
+ip rule delete priority 10500 from 10.1.0.7 unreachable protocol 77`,
+    },
+  ];
+
+  for (const { name, uplinks, want } of steps) {
+    test(name, () => assert.equal(reconcile(kernel, uplinks), want.trim()));
+  }
+});
+
+test("an exchange of metrics keeps a default of both uplinks in main at every moment", () => {
+  const kernel = new FakeKernel([1, 2]);
+  const [one, two] = [makeUplink(1), makeUplink(2)];
+  reconcile(kernel, [one, two]);
+  const swapped = [
+    { ...one, metric: two.metric },
+    { ...two, metric: one.metric },
+  ];
+  const operations = diffKernel(planRouting(swapped), [], kernel.model);
+  for (const operation of operations) {
+    kernel.run([operation]);
+    const owners = [...kernel.model.routes.values()]
+      .filter(({ table, destination }) => table === 254 && destination.length === 0)
+      .map(({ ifindex }) => ifindex);
+    assert.ok(owners.includes(one.link.ifindex), kernel.log.at(-1));
+    assert.ok(owners.includes(two.link.ifindex), kernel.log.at(-1));
+  }
+  assert.equal(reconcile(kernel, swapped), "", "the temporary ones are gone");
+});
+
+/** Uplinks that collide in every way: same subnets, same addresses, /32, off-prefix gateways. */
+const anyUplink = fc
+  .record({
+    n: fc.integer({ min: 1, max: 5 }),
+    net: fc.integer({ min: 1, max: 2 }),
+    host: fc.integer({ min: 2, max: 4 }),
+    length: fc.constantFrom(24, 25, 30, 31, 32),
+    gateway: fc.constantFrom("10.1.0.1", "10.9.9.9", undefined),
+    metric: fc.integer({ min: 1, max: 8 }),
+    carrier: fc.boolean(),
+    dormant: fc.boolean(),
+  })
+  .map(({ n, net, host, length, gateway, metric, carrier, dormant }) =>
+    makeUplink(n, {
+      metric,
+      carrier,
+      dormant,
+      with: {
+        address: ip(`10.${net}.0.${host}`),
+        length: length as PrefixLength,
+        broadcast: undefined,
+        gateway: gateway === undefined ? undefined : ip(gateway),
+      },
+    }),
+  );
+const anyUplinks = fc
+  .uniqueArray(anyUplink, { selector: ({ metric }) => metric })
+  .map((uplinks) => {
+    const seen = new Set<number>();
+    return uplinks.filter(({ table }) => !seen.has(table) && seen.add(table));
+  });
+
+test("diffKernel() converges in one round from any state to any other, in an order the kernel takes", () => {
+  fc.assert(
+    fc.property(anyUplinks, anyUplinks, (before, now) => {
+      const kernel = new FakeKernel([1, 2, 3, 4, 5]);
+      reconcile(kernel, before);
+      reconcile(kernel, now);
+      assert.equal(reconcile(kernel, now), "");
+      reconcile(kernel, []);
+      assert.deepEqual(kernel.ours, []);
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("diffKernel() neither changes nor removes what does not carry our mark", () => {
+  const kernel = new FakeKernel([1]);
+  reconcile(kernel, [makeUplink(1)]);
+  for (const map of [kernel.model.addresses, kernel.model.routes, kernel.model.rules]) {
+    for (const [key, object] of map) map.set(key, { ...object, protocol: 16 } as never);
+  }
+  assert.deepEqual(diffKernel(planRouting([]), [], kernel.model), []);
+});

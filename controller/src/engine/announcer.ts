@@ -50,9 +50,9 @@ export class Announcer {
     if (metric !== undefined) this.#metrics.set(to, metric);
   }
 
-  /** Links and addresses, as the kernel reports them. */
-  changes(changes: readonly ModelChange[], registry: Registry, outbox: Outbox): void {
-    for (const change of changes) announceChange(change, registry, outbox);
+  /** A link or an address, as the kernel reports it. */
+  change(change: ModelChange, registry: Registry, outbox: Outbox): void {
+    announceChange(change, registry, outbox);
   }
 
   /** The link is no longer managed, or no longer there. */
@@ -74,7 +74,7 @@ export class Announcer {
     }
     this.#reviewCollisions([...uplinks.values()], outbox);
     // Half-way through an exchange of metrics the default is nobody's business.
-    if (outstanding.isEmpty) this.#reviewDefault(defaultLink, reason, outbox);
+    if (outstanding.isQuiet) this.#reviewDefault(defaultLink, reason, outbox);
   }
 
   /**

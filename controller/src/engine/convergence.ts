@@ -6,6 +6,7 @@ import {
   type KernelModel,
   MAIN_TABLE,
   MNM_PROTOCOL,
+  type ModelChange,
   type Operation,
   renderOperation,
 } from "../reconcile/index.js";
@@ -15,7 +16,7 @@ import type { GroupedOperation, OperationOutcome } from "./messages.js";
 import type { MetricChanges } from "./metric-change.js";
 import type { Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
-import { earliest, Repairs } from "./repairs.js";
+import { Repairs } from "./repairs.js";
 import { wantedSettings } from "./settings-keeper.js";
 
 /** As many operations as the helper takes in one batch. */
@@ -28,6 +29,8 @@ const RESEND_MS = 100;
 /** What is still to be done, as those who announce it look at it. */
 export interface Outstanding {
   readonly isEmpty: boolean;
+  /** Nothing is on its way to the kernel. */
+  readonly isQuiet: boolean;
   readonly has: (ifindex: Ifindex) => boolean;
 }
 
@@ -86,7 +89,8 @@ export class Convergence {
     const canSend = isHelperReady && this.#inFlight === undefined && mayResend;
     this.#ready = canSend ? due.slice(0, MAX_BATCH) : [];
     this.isMainSettled = !operations.some(isOnMain);
-    return outstandingOf(permitted);
+    const isQuiet = this.#inFlight === undefined && this.#ready.length === 0;
+    return { ...outstandingOf(permitted), isQuiet };
   }
 
   /** Sends what {@link run} readied. */
@@ -110,12 +114,13 @@ export class Convergence {
     results: readonly OperationOutcome[],
     metricChanges: MetricChanges,
     outbox: Outbox,
-  ): void {
+  ): readonly ModelChange[] {
+    const modelChanges: ModelChange[] = [];
     const batch = this.#inFlight ?? [];
     this.#inFlight = undefined;
     for (const [index, operation] of batch.entries()) {
       const result = results[index] ?? { kind: "skipped" };
-      this.#kernel.conclude(operation, result.kind === "done");
+      modelChanges.push(...this.#kernel.conclude(operation, result.kind === "done"));
       if (result.kind === "done") {
         this.repairs.succeed(operation);
         metricChanges.note(renderOperation(operation));
@@ -123,6 +128,7 @@ export class Convergence {
         this.#refused(operation, result, outbox);
       }
     }
+    return modelChanges;
   }
 
   /** The batch as a whole came to nothing, or nobody knows what it came to. */
@@ -137,9 +143,9 @@ export class Convergence {
     this.#inFlight = undefined;
   }
 
-  deadline(): Instant | undefined {
+  deadlines(): readonly (Instant | undefined)[] {
     const graceUntil = this.isComplete ? undefined : this.#graceUntil;
-    return earliest([this.repairs.deadline(), this.#resendAt, graceUntil]);
+    return [...this.repairs.deadlines(), this.#resendAt, graceUntil];
   }
 
   #refused(
@@ -224,7 +230,7 @@ function isOnMain(operation: Operation): boolean {
   return isRoute && operation.route.table === MAIN_TABLE;
 }
 
-function outstandingOf(operations: readonly Operation[]): Outstanding {
+function outstandingOf(operations: readonly Operation[]): Omit<Outstanding, "isQuiet"> {
   const ifindexes = new Set<Ifindex>();
   let isSharedMissing = false;
   for (const operation of operations) {

@@ -52,7 +52,8 @@ export class DhcpDriver {
 
   /** The link's identity has another name now: keep its lease under that one. */
   keepUnder(managed: ManagedLink, outbox: Outbox): void {
-    const lease = leaseOf(managed.dhcp);
+    const remembered = managed.memory.kind === "read" ? managed.memory.lease : undefined;
+    const lease = leaseOf(managed.dhcp) ?? remembered;
     if (lease !== undefined) this.#keep(managed, lease, outbox);
   }
 

@@ -67,7 +67,8 @@ export class Dumps {
   }
 
   deadline(): Instant | undefined {
-    const isWaiting = this.#wanted === "everything" && this.#under === undefined;
+    if (this.#under !== undefined) return undefined;
+    const isWaiting = this.#wanted === "everything";
     return earliest([isWaiting ? this.#notBefore : undefined, this.#auditAt]);
   }
 }

@@ -15,6 +15,7 @@ import { Announcer } from "./announcer.js";
 import { Convergence } from "./convergence.js";
 import { DhcpDriver, type EngineEnvironment } from "./dhcp-driver.js";
 import { Dumps } from "./dumps.js";
+import { HelperLink } from "./helper-link.js";
 import type { ManagedLink } from "./managed-link.js";
 import type {
   EngineEffect,
@@ -31,10 +32,9 @@ import {
   unknownLink,
 } from "./metric-change.js";
 import { Outbox } from "./outbox.js";
-import { Ports } from "./ports.js";
 import { Registry } from "./registry.js";
 import { earliest } from "./repairs.js";
-import { defaultLinkOf, type HelperStatus, type HostStatus, hostStatus } from "./status.js";
+import { defaultLinkOf, type HostStatus, hostStatus } from "./status.js";
 import { type AddressesByLink, addressesByLink, uplinksOf } from "./uplinks.js";
 
 export interface EngineStart {
@@ -54,13 +54,13 @@ export class Engine {
   readonly #announcer = new Announcer();
   readonly #convergence: Convergence;
   readonly #dumps = new Dumps();
-  readonly #ports = new Ports();
+  readonly #helper = new HelperLink();
   readonly #metricChanges = new MetricChanges();
   #config: Config;
   #configFile: string;
   #configProblems: readonly ConfigProblem[] = [];
-  #helper: HelperStatus = { kind: "unreachable", text: "not connected yet" };
   #hasSnapshot = false;
+  #settledAt: Instant | undefined;
   #uplinks: ReadonlyMap<ManagedLink, Uplink> = new Map();
   #stopAt: Instant | undefined;
 
@@ -82,6 +82,7 @@ export class Engine {
   /** Acts on the difference between what is and what should be. Call when no event is waiting. */
   settle(now: Instant): readonly EngineEffect[] {
     const outbox = new Outbox(now);
+    this.#settledAt = now;
     if (this.#hasSnapshot) this.#converge(outbox);
     if (this.#kernel.routesAreStale) this.#dumps.want("routes");
     this.#dumps.ask(outbox);
@@ -90,14 +91,19 @@ export class Engine {
 
   /** When to deliver `wake`. */
   deadline(): Instant | undefined {
-    return earliest([
-      ...[...this.#registry.managed.values()].map((managed) => managed.deadline()),
+    const settled = this.#settledAt;
+    // What was due then and is still there waits for an event, such as the helper's return.
+    const isAhead = (due: Instant | undefined) =>
+      due !== undefined && (settled === undefined || due > settled);
+    const ours = [
       this.#metricChanges.deadline(),
-      this.#ports.deadline(),
-      this.#convergence.deadline(),
+      this.#helper.deadline(),
+      ...this.#convergence.deadlines(),
       this.#dumps.deadline(),
       this.#stopAt,
-    ]);
+    ];
+    const links = [...this.#registry.managed.values()].map((managed) => managed.deadline());
+    return earliest([...links, ...ours.filter(isAhead)]);
   }
 
   status(): HostStatus {
@@ -106,7 +112,7 @@ export class Engine {
       registry: this.#registry,
       repairs: this.#convergence.repairs,
       uplinks: this.#uplinks,
-      helper: this.#helper,
+      helper: this.#helper.status,
       configFile: this.#configFile,
       configProblems: this.#configProblems,
       isSettled: this.#convergence.isComplete,
@@ -159,19 +165,19 @@ export class Engine {
         this.#helperReady(event.helper, outbox);
         break;
       case "helper-lost":
-        this.#helper = { kind: "unreachable", text: event.text };
-        this.#ports.closeAll(this.#registry.managed.values());
+        this.#helper.lost(event.text, this.#registry.managed.values(), outbox);
         this.#convergence.abandon();
-        outbox.log("warn", "Helper is not reachable", { text: event.text });
         break;
-      case "applied":
-        this.#convergence.conclude(event.results, this.#metricChanges, outbox);
+      case "applied": {
+        const { results } = event;
+        this.#observe(this.#convergence.conclude(results, this.#metricChanges, outbox), outbox);
         break;
+      }
       case "apply-failed":
         this.#convergence.fail(event.text, outbox);
         break;
       case "packets-opened":
-        this.#ports.opened(event.results, this.#registry, outbox);
+        this.#helper.portsOpened(event.results, this.#registry, outbox);
         break;
       case "dhcp-packet":
         managed?.count("received");
@@ -192,11 +198,9 @@ export class Engine {
   }
 
   #helperReady(info: HelperInfo, outbox: Outbox): void {
-    this.#helper = { kind: "ready", info };
     this.#convergence.repairs.retryAll();
-    this.#ports.closeAll(this.#registry.managed.values());
-    // What a lost helper had under way, nobody knows.
-    if (this.#hasSnapshot) this.#resync("helper", "helper is there", outbox);
+    const isBack = this.#helper.ready(info, this.#registry.managed.values());
+    if (isBack) this.#resync("helper", "the helper is back", outbox);
   }
 
   #resync(reason: "overrun" | "helper", text: string, outbox: Outbox): void {
@@ -235,21 +239,19 @@ export class Engine {
     for (const link of links) this.#registry.select(link, this.#config, outbox);
   }
 
-  /** Follows changes of links, and tells of all. */
+  /** Follows changes of links, one after the other, and tells of all. */
   #observe(changes: readonly ModelChange[], outbox: Outbox): void {
     for (const change of changes) {
       if (change.kind === "link-added" || change.kind === "link-changed") {
         this.#selectLink(change.link.ifindex, outbox);
         this.#convergence.repairs.retryLink(change.link.ifindex);
-      } else if (change.kind === "disturbed") {
-        this.#convergence.repairs.disturb(change.key, outbox.now);
       }
-    }
-    this.#announcer.changes(changes, this.#registry, outbox);
-    for (const change of changes) {
-      if (change.kind !== "link-removed") continue;
-      const gone = this.#registry.remove(change.link.ifindex);
-      if (gone !== undefined) this.#release(gone, "link", outbox);
+      if (change.kind === "disturbed") this.#convergence.repairs.disturb(change.key, outbox.now);
+      this.#announcer.change(change, this.#registry, outbox);
+      if (change.kind === "link-removed") {
+        const gone = this.#registry.remove(change.link.ifindex);
+        if (gone !== undefined) this.#release(gone, "link", outbox);
+      }
     }
   }
 
@@ -311,8 +313,9 @@ export class Engine {
   }
 
   #setMetric(id: number, request: SetMetric, outbox: Outbox): void {
-    if (this.#helper.kind === "unreachable") {
-      refuse(id, { code: "helper-unavailable", text: this.#helper.text }, outbox);
+    const { status } = this.#helper;
+    if (status.kind === "unreachable") {
+      refuse(id, { code: "helper-unavailable", text: status.text }, outbox);
       return;
     }
     const scene = {
@@ -338,7 +341,7 @@ export class Engine {
   }
 
   #stop(outbox: Outbox): void {
-    if (this.#config.onStop === "keep" || this.#helper.kind === "unreachable") {
+    if (this.#config.onStop === "keep" || !this.#helper.isReady) {
       outbox.push({ kind: "exit" });
       return;
     }
@@ -357,11 +360,11 @@ export class Engine {
     this.#registry.assignMetrics(this.#config, foreignMetrics(this.#kernel));
     this.#uplinks = isWithdrawing ? new Map() : this.#findUplinks(addresses, outbox);
 
-    const isHelperReady = this.#helper.kind === "ready";
-    const conditions = { isWithdrawing, isHelperReady };
+    const conditions = { isWithdrawing, isHelperReady: this.#helper.isReady };
     const outstanding = this.#convergence.run(this.#uplinks, conditions, outbox);
     // The settings as found must be on disk before ours are set.
-    if (this.#registry.isDirty) this.#saveState(outbox);
+    const changed = this.#registry.takeChanges();
+    if (changed !== undefined) outbox.push({ kind: "save-state", state: encodeState(changed) });
     this.#convergence.send(outbox);
 
     const faultOf = ({ ifindex }: ManagedLink) =>
@@ -395,12 +398,7 @@ export class Engine {
     for (const managed of this.#registry.managed.values()) {
       this.#driver.drive(managed, addresses.get(managed.ifindex) ?? [], outbox);
     }
-    if (this.#helper.kind === "ready") this.#ports.open(this.#registry.managed.values(), outbox);
-  }
-
-  #saveState(outbox: Outbox): void {
-    this.#registry.isDirty = false;
-    outbox.push({ kind: "save-state", state: encodeState(this.#registry.state) });
+    this.#helper.openPorts(this.#registry.managed.values(), outbox);
   }
 }
 

@@ -18,7 +18,7 @@ import type { Outbox } from "./outbox.js";
 
 /**
  * Which links are managed, and what is kept for each identity: slot, metric, settings as found.
- * What must outlive us is handed to the disk whenever it changed ({@link Registry.isDirty}).
+ * What must outlive us is handed to the disk whenever it changed ({@link Registry.takeChanges}).
  */
 export class Registry {
   readonly managed = new Map<Ifindex, ManagedLink>();
@@ -26,7 +26,7 @@ export class Registry {
   readonly runtimeMetrics = new Map<string, number>();
   readonly identities: Map<string, IdentityRecord>;
   readonly settingsFound: Map<string, SettingsRecord>;
-  isDirty = false;
+  #isDirty = false;
   #clock: number;
 
   constructor(state: PersistentState) {
@@ -35,7 +35,10 @@ export class Registry {
     this.#clock = Math.max(0, ...[...state.identities.values()].map(({ usedAt }) => usedAt));
   }
 
-  get state(): PersistentState {
+  /** What has to be written to disk, when something changed since it was last taken. */
+  takeChanges(): PersistentState | undefined {
+    if (!this.#isDirty) return undefined;
+    this.#isDirty = false;
     return { identities: this.identities, settingsFound: this.settingsFound };
   }
 
@@ -128,7 +131,7 @@ export class Registry {
   recordSettings(identity: string, record: SettingsRecord | undefined): void {
     if (record === undefined) this.settingsFound.delete(identity);
     else this.settingsFound.set(identity, record);
-    this.isDirty = true;
+    this.#isDirty = true;
   }
 
   #adopt(link: Link, intent: Intent & { kind: "managed" }, outbox: Outbox): void {
@@ -162,7 +165,7 @@ export class Registry {
     this.#clock += 1;
     const blank = { automaticMetric: undefined, persistedMetric: undefined };
     this.identities.set(identity, { ...blank, ...known, slot: found.slot, usedAt: this.#clock });
-    this.isDirty = true;
+    this.#isDirty = true;
     return found.slot;
   }
 
@@ -186,7 +189,7 @@ export class Registry {
       managed.table = TABLE_BASE + known.slot;
     }
     managed.identity = identity;
-    this.isDirty = true;
+    this.#isDirty = true;
   }
 
   #moveKey<T>(map: Map<string, T>, from: string, to: string): void {
@@ -231,6 +234,6 @@ export class Registry {
     const names = Object.keys(change) as (keyof IdentityRecord)[];
     if (names.every((name) => record[name] === change[name])) return;
     this.identities.set(identity, { ...record, ...change });
-    this.isDirty = true;
+    this.#isDirty = true;
   }
 }

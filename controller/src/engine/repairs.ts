@@ -81,12 +81,11 @@ export class Repairs {
     return { due, repairs };
   }
 
-  deadline(): Instant | undefined {
-    const instants = [
+  deadlines(): readonly Instant[] {
+    return [
       ...[...this.#faults.values()].map(({ retryAt }) => retryAt),
       ...this.#disturbed.values(),
     ];
-    return earliest(instants);
   }
 }
 

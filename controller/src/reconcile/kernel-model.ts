@@ -97,10 +97,19 @@ export class KernelModel implements KernelView {
    * Says how an operation ended. One that was done and has not shown in a notification yet is
    * believed: the helper's answer may overtake the multicast.
    */
-  conclude(operation: Operation, isDone: boolean): void {
+  conclude(operation: Operation, isDone: boolean): readonly ModelChange[] {
     const key = operationKey(operation);
     const isUnseen = this.#expected.delete(key);
-    if (isDone && isUnseen) predict(operation, this);
+    if (!isDone || !isUnseen) return [];
+    const before = this.addresses.get(key);
+    predict(operation, this);
+    const after = this.addresses.get(key);
+    if (before === undefined && after !== undefined) {
+      return [{ kind: "address-added", address: after }];
+    }
+    return before !== undefined && after === undefined
+      ? [{ kind: "address-removed", address: before }]
+      : [];
   }
 
   #putLink(link: Link): readonly ModelChange[] {
@@ -108,6 +117,7 @@ export class KernelModel implements KernelView {
     this.links.set(link.ifindex, link);
     this.#expected.delete(`settings ${link.ifindex}`);
     if (before === undefined) return [{ kind: "link-added", link }];
+    if (JSON.stringify(before) === JSON.stringify(link)) return [];
     // Its routes are flushed without a notification (fib_disable_ip in net/ipv4/fib_frontend.c).
     if (before.adminUp && !link.adminUp) this.#markStaleVia(link.ifindex);
     return [{ kind: "link-changed", before, link }];

@@ -1,27 +1,54 @@
 import { after, type Instant } from "@mnm/proto/net";
 import { linkRefOf } from "../link/index.js";
 import type { ManagedLink } from "./managed-link.js";
-import type { PortOutcome } from "./messages.js";
+import type { HelperInfo, PortOutcome } from "./messages.js";
 import type { Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
+import type { HelperStatus } from "./status.js";
 
 const RETRY_MS = 1_000;
 
 /**
- * The helper's packet ports: opened as soon as a link is managed by DHCP, before it has carrier, so
+ * The helper as the engine sees it, and its packet ports: opened as soon as a link is managed by DHCP, before it has carrier, so
  * that opening is not on the way to a lease.
  */
-export class Ports {
+export class HelperLink {
+  #status: HelperStatus = { kind: "unreachable", text: "not connected yet" };
+  #wasReady = false;
   readonly #retryAt = new Map<ManagedLink, Instant>();
 
-  open(managed: Iterable<ManagedLink>, outbox: Outbox): void {
+  get status(): HelperStatus {
+    return this.#status;
+  }
+
+  get isReady(): boolean {
+    return this.#status.kind === "ready";
+  }
+
+  /** Answers whether it had been lost: what it had under way then, nobody knows. */
+  ready(info: HelperInfo, managed: Iterable<ManagedLink>): boolean {
+    this.#status = { kind: "ready", info };
+    this.#closePorts(managed);
+    const isBack = this.#wasReady;
+    this.#wasReady = true;
+    return isBack;
+  }
+
+  lost(text: string, managed: Iterable<ManagedLink>, outbox: Outbox): void {
+    this.#status = { kind: "unreachable", text };
+    this.#closePorts(managed);
+    outbox.log("warn", "Helper is not reachable", { text });
+  }
+
+  openPorts(managed: Iterable<ManagedLink>, outbox: Outbox): void {
+    if (!this.isReady) return;
     const waiting = [...managed].filter((candidate) => this.#isDue(candidate, outbox.now));
     if (waiting.length === 0) return;
     for (const link of waiting) link.port = "opening";
     outbox.push({ kind: "open-packets", links: waiting.map(({ link }) => linkRefOf(link)) });
   }
 
-  opened(results: readonly PortOutcome[], registry: Registry, outbox: Outbox): void {
+  portsOpened(results: readonly PortOutcome[], registry: Registry, outbox: Outbox): void {
     for (const { ifindex, refusal } of results) {
       const managed = registry.managed.get(ifindex);
       if (managed === undefined) continue;
@@ -38,8 +65,8 @@ export class Ports {
     }
   }
 
-  /** The helper is gone, and its ports with it. */
-  closeAll(managed: Iterable<ManagedLink>): void {
+  /** They went with the connection. */
+  #closePorts(managed: Iterable<ManagedLink>): void {
     for (const link of managed) link.port = "closed";
     this.#retryAt.clear();
   }

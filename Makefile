@@ -1,0 +1,43 @@
+# What people type. Every target does its own set-up.
+SHELL := /bin/bash
+NODE_MODULES := node_modules/.package-lock.json
+
+.PHONY: help build demo demo-down test unit e2e check generate packages clean
+
+help: ## This list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(NODE_MODULES): package-lock.json package.json $(wildcard */package.json)
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+build: $(NODE_MODULES) ## Compiles and bundles into dist/
+	@npm run --silent build
+
+demo: build ## Three uplinks in network namespaces, configured before your eyes (KEEP=1 leaves it)
+	@node --enable-source-maps test/dist/lab/demo.js $(if $(KEEP),--keep)
+
+demo-down: build ## Removes what `make demo KEEP=1` left
+	@node --enable-source-maps test/dist/lab/demo.js --down
+
+packages: ## Installs the Debian packages that the tests need, when root; else says which are missing
+	@scripts/packages.sh
+
+check: build ## Format, lint, types, generated code
+	@.ci/check
+
+unit: build ## Unit tests
+	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist
+
+e2e: packages build ## Whole programs on the real kernel, in network namespaces
+	@scripts/run-tests.sh test/dist
+
+test: packages build ## Everything: checks, unit tests, whole-program tests
+	@.ci/check
+	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist test/dist
+
+generate: $(NODE_MODULES) ## Generates proto/src/gen from proto/
+	@npm run --silent generate
+
+clean: ## Removes everything that was built
+	rm -rf dist */dist node_modules

@@ -1,0 +1,9 @@
+#!/bin/bash
+# Runs the compiled tests below the given folders with node's own test runner.
+set -euo pipefail
+mapfile -t files < <(find "$@" -name '*.test.js' | sort)
+if [ ${#files[@]} -eq 0 ]; then
+  echo "No compiled test below $*; run: make build" >&2
+  exit 1
+fi
+exec node --enable-source-maps --test --test-concurrency="${TEST_CONCURRENCY:-2}" "${files[@]}"

@@ -7,7 +7,6 @@
  */
 import { after, assertNever, type Ifindex, type Instant } from "@mnm/proto/net";
 import type { Config, ConfigProblem } from "../config/index.js";
-import type { DhcpEvent } from "../dhcp4/index.js";
 import { KernelModel, type ModelChange } from "../reconcile/index.js";
 import type { PersistentState, Uplink } from "../uplink/index.js";
 import { encodeState } from "../uplink/index.js";
@@ -181,7 +180,7 @@ export class Engine {
         break;
       case "dhcp-packet":
         managed?.count("received");
-        if (managed !== undefined) this.#driver.step(managed, packetOf(event), outbox);
+        if (managed !== undefined) this.#driver.step(managed, { ...event, kind: "packet" }, outbox);
         break;
       case "dhcp-send-failed":
         managed?.count("send-failed");
@@ -400,8 +399,4 @@ export class Engine {
     }
     this.#helper.openPorts(this.#registry.managed.values(), outbox);
   }
-}
-
-function packetOf({ payload, source }: EngineEvent & { kind: "dhcp-packet" }): DhcpEvent {
-  return { kind: "packet", payload, source };
 }

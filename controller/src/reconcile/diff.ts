@@ -53,9 +53,10 @@ export function diffKernel(
     ...plan.rules.flatMap((planned) => diffRule(planned, kernel)),
   ];
   const temporary = temporaryDefaults(plan, kernel);
+  const homes = new Set(temporary.map(({ route }) => routeKey(route)));
   const deletes = [
     ...temporary.map(({ link, route }): Operation => ({ kind: "delete-route", link, route })),
-    ...surplusRoutes(plan, kernel),
+    ...surplusRoutes(plan, kernel, homes),
     ...surplusRules(plan, kernel),
     ...surplusAddresses(plan, kernel),
   ];
@@ -158,18 +159,27 @@ function temporaryDefaults(
   plan: RoutingPlan,
   kernel: KernelView,
 ): readonly (Operation & { kind: "put-route" })[] {
-  return plan.routes.flatMap((route) => {
-    if (route.table !== MAIN) return [];
+  const defaults = plan.routes.filter(({ table }) => table === MAIN);
+  const heirs = new Set(defaults.map(({ link }) => link.ifindex));
+  return defaults.flatMap((route) => {
     const existing = kernel.routes.get(routeKey(route));
-    const isOurs = existing?.protocol === MNM_PROTOCOL;
-    if (!isOurs || existing.ifindex === route.link.ifindex) return [];
+    const isExchange =
+      existing?.protocol === MNM_PROTOCOL &&
+      existing.ifindex !== undefined &&
+      existing.ifindex !== route.link.ifindex &&
+      heirs.has(existing.ifindex);
+    if (!isExchange) return [];
     const moved = { ...route, metric: route.metric + TEMPORARY_METRIC_OFFSET };
     return [{ kind: "put-route" as const, link: route.link, route: moved }];
   });
 }
 
-function surplusRoutes(plan: RoutingPlan, kernel: KernelView): readonly Operation[] {
-  const wanted = new Set(plan.routes.map((route) => routeKey(route)));
+function surplusRoutes(
+  plan: RoutingPlan,
+  kernel: KernelView,
+  spared: ReadonlySet<ObjectKey>,
+): readonly Operation[] {
+  const wanted = new Set([...spared, ...plan.routes.map((route) => routeKey(route))]);
   return [...kernel.routes].flatMap(([key, route]): readonly Operation[] => {
     if (route.protocol !== MNM_PROTOCOL || wanted.has(key)) return [];
     const link = route.ifindex === undefined ? undefined : kernel.links.get(route.ifindex);

@@ -1,6 +1,7 @@
 import type { LinkRef } from "../link/index.js";
 import {
   KernelModel,
+  type KernelNotification,
   type KernelSnapshot,
   MNM_PROTOCOL,
   type Operation,
@@ -34,6 +35,15 @@ export class FakeKernel {
       this.#check(operation);
       this.model.expect([operation]);
       this.model.conclude(operation, true);
+    }
+  }
+
+  /** Something happens that is not ours to do. A link takes its routes with it, in silence. */
+  notice(notification: KernelNotification): void {
+    this.model.apply(notification);
+    if (notification.kind !== "link-gone") return;
+    for (const [key, { ifindex }] of this.model.routes) {
+      if (ifindex === notification.ifindex) this.model.routes.delete(key);
     }
   }
 

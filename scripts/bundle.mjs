@@ -17,7 +17,6 @@ await Promise.all(
       target: "node20",
       format: "esm",
       minifySyntax: true,
-      minifyWhitespace: true,
       keepNames: true,
       legalComments: "none",
       logLevel: "warning",

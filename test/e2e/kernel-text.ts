@@ -55,7 +55,7 @@ function byPriority(a: string, b: string): number {
 function normaliseAddress(line: string): string {
   return line
     .replace(/^\d+: /, "")
-    .replaceAll("\\ ", "")
+    .replaceAll("\\ ", " ").replace(/\s+/g, " ")
     .replace(/valid_lft \d+sec/, "valid_lft N")
     .replace(/preferred_lft \d+sec/, "preferred_lft N");
 }

@@ -37,7 +37,7 @@ describe("privileges and restarts", () => {
       "route",
       "rule",
     ]);
-    const ping = await lab.startPing({ from: "10.1.0.100", intervalMs: 10 });
+    const ping = await lab.startPing({ address: "10.1.0.100" });
     await disturb();
     const count = await ping.stop();
     // A change of our own that must show: the monitor was listening all the time.

@@ -194,7 +194,7 @@ type LeaseNews = Exclude<DhcpEffect, { kind: "send" | "reply-ignored" }>;
 
 function forgetLease(
   managed: ManagedLink,
-  { reason }: DhcpEffect & { kind: "lease-lost" },
+  { reason }: Extract<DhcpEffect, { kind: "lease-lost" }>,
   outbox: Outbox,
 ): void {
   // After mere loss of carrier the server is asked for the same address again.
@@ -243,7 +243,7 @@ function announceLease(managed: ManagedLink, news: LeaseNews, outbox: Outbox): v
 
 function announceLoss(
   managed: ManagedLink,
-  { reason }: DhcpEffect & { kind: "lease-lost" },
+  { reason }: Extract<DhcpEffect, { kind: "lease-lost" }>,
   address: string,
   outbox: Outbox,
 ): void {

@@ -72,13 +72,22 @@ export class Repairs {
   ): { readonly due: readonly Operation[]; readonly repairs: readonly Operation[] } {
     const keys = new Set(operations.map(operationKey));
     for (const key of this.#faults.keys()) if (!keys.has(key)) this.#faults.delete(key);
+    // What is put on a link after something that has to wait depends on it, and waits too.
+    const waiting = new Set<Ifindex | undefined>();
     const due = operations.filter((operation) => {
-      const key = operationKey(operation);
-      return isPast(this.#faults.get(key)?.retryAt, now) && isPast(this.#disturbed.get(key), now);
+      const isPut = operation.kind.startsWith("put");
+      const mayGo = this.#mayGo(operation, now) && !(isPut && waiting.has(operation.link?.ifindex));
+      if (!mayGo && isPut) waiting.add(operation.link?.ifindex);
+      return mayGo;
     });
     const repairs = due.filter((operation) => this.#disturbed.has(operationKey(operation)));
     for (const [key, until] of this.#disturbed) if (until <= now) this.#disturbed.delete(key);
     return { due, repairs };
+  }
+
+  #mayGo(operation: Operation, now: Instant): boolean {
+    const key = operationKey(operation);
+    return isPast(this.#faults.get(key)?.retryAt, now) && isPast(this.#disturbed.get(key), now);
   }
 
   deadlines(): readonly Instant[] {

@@ -1,0 +1,123 @@
+import { Metadata, status } from "@grpc/grpc-js";
+import { assertNever } from "@mnm/proto/net";
+import {
+  type ConfigProblem as ConfigProblemMessage,
+  Fault,
+  Fault_Code,
+} from "@mnm/proto/network-manager";
+import type { ConfigProblem } from "../config/index.js";
+import type { Refusal, RequestFault } from "../engine/index.js";
+
+/** A call that was refused: what gRPC wants to know of it. */
+export interface CallRefusal {
+  readonly code: status;
+  readonly details: string;
+  readonly metadata: Metadata;
+}
+
+const BLANK: Fault = {
+  code: Fault_Code.UNSPECIFIED,
+  text: "",
+  hint: "",
+  field: "",
+  holder: "",
+  errno: "",
+  kernelText: "",
+  problems: [],
+  oldestSequence: 0n,
+};
+
+/** The refusal with its fault in the trailing metadata, where `mnmctl` and others find it. */
+export function refuseWith(
+  code: status,
+  fault: Partial<Fault> & Pick<Fault, "code" | "text">,
+): CallRefusal {
+  const metadata = new Metadata();
+  const complete = { ...BLANK, ...fault };
+  metadata.set("mnm-fault-bin", Buffer.from(Fault.encode(complete).finish()));
+  const details = complete.hint === "" ? complete.text : `${complete.text}; ${complete.hint}`;
+  return { code, details, metadata };
+}
+
+export function refusalOf(fault: RequestFault): CallRefusal {
+  switch (fault.code) {
+    case "no-such-link":
+      return refuseWith(status.NOT_FOUND, {
+        code: Fault_Code.NO_SUCH_LINK,
+        field: "link",
+        text: `no link is named ${fault.link}`,
+        hint:
+          fault.links.length > 0
+            ? `there are ${fault.links.join(", ")}`
+            : "there is no link at all",
+      });
+    case "invalid-metric":
+      return refuseWith(status.INVALID_ARGUMENT, {
+        code: Fault_Code.INVALID_VALUE,
+        field: "metric",
+        text: `metric ${fault.metric} is out of range`,
+        hint: "choose 1 to 9999",
+      });
+    case "metric-taken":
+      return refuseWith(status.ALREADY_EXISTS, {
+        code: Fault_Code.METRIC_TAKEN,
+        field: "metric",
+        holder: fault.holder,
+        text: `metric ${fault.metric} belongs to ${fault.holder}`,
+        hint: "choose another, or exchange them with --swap",
+      });
+    case "metric-foreign":
+      return refuseWith(status.FAILED_PRECONDITION, {
+        code: Fault_Code.METRIC_TAKEN,
+        field: "metric",
+        holder: fault.holder,
+        text: `metric ${fault.metric} belongs to ${fault.holder}`,
+        hint: "choose another; MNM leaves other programs' routes alone",
+      });
+    case "not-managed":
+      return refuseWith(status.FAILED_PRECONDITION, {
+        code: Fault_Code.NOT_MANAGED,
+        field: "link",
+        text: `${fault.link} is not managed by MNM`,
+        hint: "name it under links in the configuration, then reload",
+      });
+    case "no-dhcp":
+      return refuseWith(status.FAILED_PRECONDITION, {
+        code: Fault_Code.NOT_MANAGED,
+        field: "link",
+        text: `${fault.link} does not get its address by DHCP`,
+        hint: "there is no lease to renew",
+      });
+    case "helper-unavailable":
+      return refuseWith(status.UNAVAILABLE, {
+        code: Fault_Code.HELPER_UNAVAILABLE,
+        text: `the helper is not reachable (${fault.text})`,
+        hint: "start mnm-helper; nothing was changed",
+      });
+    case "kernel-refused":
+      return refuseWith(status.FAILED_PRECONDITION, faultOfRefusal(fault.refusal));
+    case "timeout":
+      return refuseWith(status.DEADLINE_EXCEEDED, {
+        code: Fault_Code.TIMEOUT,
+        text: fault.text,
+        hint: "MNM goes on trying; see mnmctl status",
+      });
+    default:
+      return assertNever(fault);
+  }
+}
+
+/** A refusal of the helper or the kernel, in its own words. */
+export function faultOfRefusal({ text, errno, kernelText, field }: Refusal): Fault {
+  return { ...BLANK, code: Fault_Code.KERNEL_REFUSED, text, errno, kernelText, field };
+}
+
+export function encodeProblem({
+  file,
+  line,
+  column,
+  value,
+  text,
+}: ConfigProblem): ConfigProblemMessage {
+  return { file, line, column, value, text };
+}

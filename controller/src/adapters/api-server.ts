@@ -1,0 +1,246 @@
+import { chmodSync, unlinkSync } from "node:fs";
+import { createConnection, createServer, type Server, type Socket } from "node:net";
+import {
+  Server as GrpcServer,
+  type handleUnaryCall,
+  ServerCredentials,
+  status,
+} from "@grpc/grpc-js";
+import type { Instant, Result } from "@mnm/proto/net";
+import {
+  Fault_Code,
+  type NetworkManagerServer,
+  NetworkManagerService,
+} from "@mnm/proto/network-manager";
+import type { ConfigProblem } from "../config/index.js";
+import type { EngineReply, EngineRequest, HostStatus } from "../engine/index.js";
+import type { Journal, JournalEntry } from "../events/index.js";
+import { type ControllerIdentity, encodeLink, encodeStatus } from "./api-encode.js";
+import { type CallRefusal, encodeProblem, refusalOf, refuseWith } from "./api-fault.js";
+import { addReflection } from "./reflection.js";
+import { Subscription } from "./subscription.js";
+
+export interface ApiDependencies {
+  readonly identity: ControllerIdentity;
+  readonly journal: Journal;
+  readonly now: () => Instant;
+  readonly status: () => HostStatus;
+  readonly request: (request: EngineRequest) => Promise<EngineReply>;
+  /** Reads the configuration file and puts it in force. */
+  readonly reload: () => Promise<Result<ReloadOutcome, readonly ConfigProblem[]>>;
+  /** Whether the process at the other end may change things. */
+  readonly mayChange: (fd: number) => boolean;
+  readonly log: { readonly warn: (fields: object, message: string) => void };
+}
+
+export interface ReloadOutcome {
+  readonly file: string;
+  readonly dropped: readonly string[];
+}
+
+/** Enough for any call of ours; a flood of HTTP/2 frames must not grow us. */
+const CHANNEL_OPTIONS = {
+  "grpc.max_receive_message_length": 64 * 1024,
+  "grpc.max_concurrent_streams": 32,
+  "grpc-node.max_session_memory": 4,
+};
+
+/**
+ * The public API on its unix socket. Two servers stand behind it, one for those who may change
+ * things and one for those who may read; which one a connection gets is decided from the peer's
+ * credentials before a byte is parsed.
+ */
+export class ApiServer {
+  readonly #dependencies: ApiDependencies;
+  readonly #subscriptions = new Set<Subscription>();
+  readonly #sockets = new Set<Socket>();
+  #listener: Server | undefined;
+
+  constructor(dependencies: ApiDependencies) {
+    this.#dependencies = dependencies;
+  }
+
+  /** Listens; fails when another controller already does, or the path cannot be made. */
+  async listen(path: string): Promise<void> {
+    await removeStaleSocket(path);
+    const operators = this.#injectorFor(true);
+    const readers = this.#injectorFor(false);
+    const listener = createServer((socket) => {
+      socket.on("error", () => socket.destroy());
+      this.#sockets.add(socket);
+      socket.on("close", () => this.#sockets.delete(socket));
+      const injector = this.#dependencies.mayChange(fdOf(socket)) ? operators : readers;
+      injector.injectConnection(socket);
+    });
+    await new Promise<void>((resolve, reject) => {
+      listener.once("error", reject);
+      listener.listen(path, resolve);
+    });
+    // Anybody local may read; who may change things is decided by the peer's credentials.
+    chmodSync(path, 0o666);
+    this.#listener = listener;
+  }
+
+  /** Hands an event to every subscriber. */
+  publish(entry: JournalEntry): void {
+    for (const subscription of this.#subscriptions) subscription.deliver(entry);
+  }
+
+  close(): void {
+    this.#listener?.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #injectorFor(mayChange: boolean) {
+    const server = new GrpcServer(CHANNEL_OPTIONS);
+    server.addService(NetworkManagerService, this.#handlers(mayChange));
+    addReflection(server);
+    return server.createConnectionInjector(ServerCredentials.createInsecure());
+  }
+
+  #handlers(mayChange: boolean): NetworkManagerServer {
+    const { identity, journal, now, reload } = this.#dependencies;
+    const changing = <Request, Response>(
+      method: (request: Request) => Promise<Response | CallRefusal>,
+    ) => this.#unary(async (request: Request) => (mayChange ? method(request) : NOT_PERMITTED));
+    return {
+      getStatus: this.#unary(async () => {
+        const time = { now: now(), lastSequence: journal.last };
+        return { status: encodeStatus(this.#dependencies.status(), identity, time) };
+      }),
+      listLinks: this.#unary(async ({ links: names }) => {
+        const all = this.#links();
+        const missing = names.find((name) => !all.some((link) => link.name === name));
+        if (missing !== undefined) return this.#unknownLink(missing);
+        return { links: all.filter(({ name }) => names.length === 0 || names.includes(name)) };
+      }),
+      getLink: this.#unary(async ({ link: name }) => {
+        const link = this.#links().find((candidate) => candidate.name === name);
+        return link === undefined ? this.#unknownLink(name) : { link };
+      }),
+      setMetric: changing(async (request) => {
+        const reply = await this.#dependencies.request({ kind: "set-metric", ...request });
+        if (reply.kind === "refused") return refusalOf(reply.fault);
+        return reply.kind === "metric-set" ? encodeMetricSet(reply) : UNEXPECTED;
+      }),
+      renew: changing(async ({ link }) => {
+        const reply = await this.#dependencies.request({ kind: "renew", link });
+        return reply.kind === "refused" ? refusalOf(reply.fault) : {};
+      }),
+      reload: changing(async () => {
+        const outcome = await reload();
+        return outcome.ok ? outcome.value : badConfig(outcome.error);
+      }),
+      subscribe: (call) => {
+        const snapshot = () => this.#links();
+        const { instance } = identity;
+        const subscription = new Subscription(call, { journal, instance, snapshot });
+        this.#subscriptions.add(subscription);
+        const end = () => {
+          subscription.close();
+          this.#subscriptions.delete(subscription);
+        };
+        call.on("cancelled", end);
+        call.on("close", end);
+        call.on("error", end);
+      },
+    };
+  }
+
+  #unary<Request, Response>(
+    method: (request: Request) => Promise<Response | CallRefusal>,
+  ): handleUnaryCall<Request, Response> {
+    return (call, respond) => {
+      method(call.request).then(
+        (answer) => {
+          if (isRefusal(answer)) respond(answer);
+          else respond(null, answer);
+        },
+        (cause: unknown) => {
+          // A bug: its text is for the log, never for the socket.
+          this.#dependencies.log.warn(
+            { method: call.getPath(), cause: String(cause) },
+            "call failed",
+          );
+          respond(UNEXPECTED);
+        },
+      );
+    };
+  }
+
+  #links() {
+    const time = this.#dependencies.now();
+    return this.#dependencies.status().links.map((link) => encodeLink(link, time));
+  }
+
+  #unknownLink(link: string): CallRefusal {
+    const links = this.#links().map(({ name }) => name);
+    return refusalOf({ code: "no-such-link", link, links });
+  }
+}
+
+const UNEXPECTED = refuseWith(status.INTERNAL, {
+  code: Fault_Code.INTERNAL,
+  text: "the controller made a mistake",
+  hint: "its log says more",
+});
+
+const NOT_PERMITTED = refuseWith(status.PERMISSION_DENIED, {
+  code: Fault_Code.NOT_PERMITTED,
+  text: "you may read, but not change anything",
+  hint: "become root, or a member of group mnm-admin",
+});
+
+function badConfig(problems: readonly ConfigProblem[]): CallRefusal {
+  const [first] = problems;
+  const where =
+    first === undefined ? "" : `${first.file}:${first.line}:${first.column}: ${first.text}`;
+  return refuseWith(status.INVALID_ARGUMENT, {
+    code: Fault_Code.BAD_CONFIG,
+    text: `the configuration has ${problems.length} problem(s), the first is ${where}`,
+    hint: "the one before it stays in force",
+    problems: problems.map(encodeProblem),
+  });
+}
+
+function encodeMetricSet(reply: EngineReply & { kind: "metric-set" }) {
+  return {
+    oldMetric: reply.oldMetric,
+    newMetric: reply.newMetric,
+    swappedWith: reply.swappedWith,
+    oldDefaultLink: reply.oldDefault,
+    newDefaultLink: reply.newDefault,
+    changes: reply.changes,
+    persisted: reply.persisted,
+  };
+}
+
+function isRefusal(answer: unknown): answer is CallRefusal {
+  return (
+    typeof answer === "object" && answer !== null && "details" in answer && "metadata" in answer
+  );
+}
+
+/** A socket that nobody listens on is left over from a kill; one that somebody does is not ours. */
+async function removeStaleSocket(path: string): Promise<void> {
+  const isTaken = await new Promise<boolean>((resolve) => {
+    const probe = createConnection(path);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+  if (isTaken) throw new Error(`another controller listens on ${path}`);
+  try {
+    unlinkSync(path);
+  } catch (error) {
+    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+  }
+}
+
+/** Node keeps the descriptor in the handle, and offers no other way to it. */
+function fdOf(socket: Socket): number {
+  const { _handle: handle } = socket as Socket & { _handle?: { readonly fd: number } };
+  return handle?.fd ?? -1;
+}

@@ -1,0 +1,239 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { err, ok, type Result } from "@mnm/proto/net";
+import type { Config, ConfigProblem } from "../config/index.js";
+import {
+  Engine,
+  type EngineEffect,
+  type EngineEvent,
+  type EngineReply,
+  type EngineRequest,
+} from "../engine/index.js";
+import { Journal } from "../events/index.js";
+import { EventLoop } from "../runtime/event-loop.js";
+import { decodeState } from "../uplink/index.js";
+import { ApiServer, type ReloadOutcome } from "./api-server.js";
+import { loadConfig } from "./config-file.js";
+import { HelperClient } from "./helper-client.js";
+import { KernelDump } from "./kernel-dump.js";
+import { KernelMonitor } from "./kernel-monitor.js";
+import { LeaseStore } from "./lease-store.js";
+import type { Log } from "./log.js";
+import type { ControllerOptions } from "./options.js";
+import { mayChange } from "./peer-role.js";
+import { StateFile } from "./state-file.js";
+import { bootClockMs, notify } from "./sys.js";
+import { DeviceTypes } from "./sysfs.js";
+
+export interface ControllerStart
+  extends Pick<ControllerOptions, "helperSocket" | "socket" | "stateDirectory" | "unique"> {
+  /** The file that was named or found; empty when MNM runs on its defaults. */
+  readonly configFile: string;
+  readonly config: Config;
+  readonly log: Log;
+  readonly version: string;
+  readonly instance: string;
+  readonly hostName: string;
+}
+
+const JOURNAL_CAPACITY = 10_000;
+
+/** Everything around the engine: reads the kernel, talks to the helper, serves the API. */
+class Controller {
+  readonly #start: ControllerStart;
+  readonly #log: Log;
+  readonly #journal = new Journal(JOURNAL_CAPACITY);
+  readonly #engine: Engine;
+  readonly #loop: EventLoop<EngineEvent, EngineEffect>;
+  readonly #dump: KernelDump;
+  readonly #monitor: KernelMonitor;
+  readonly #helper: HelperClient;
+  readonly #leases: LeaseStore;
+  readonly #state: StateFile;
+  readonly #api: ApiServer;
+  readonly #replies = new Map<number, (reply: EngineReply) => void>();
+  #nextRequest = 1;
+
+  constructor(start: ControllerStart) {
+    this.#start = start;
+    this.#log = start.log;
+    const warn = (text: string) => this.#log.logger.warn(text);
+    this.#leases = new LeaseStore(start.stateDirectory, warn);
+    this.#state = new StateFile(start.stateDirectory, warn);
+    this.#engine = new Engine(
+      {
+        randomUint32: () => randomBytes(4).readUInt32LE(),
+        wallMs: Date.now,
+        bootId: readBootId(),
+        hostName: start.hostName,
+      },
+      {
+        config: this.#effective(start.config),
+        configFile: start.configFile,
+        state: decodeState(this.#state.load()),
+      },
+    );
+    this.#loop = new EventLoop<EngineEvent, EngineEffect>(this.#engine, {
+      now: bootClockMs,
+      wake: { kind: "wake" },
+      perform: (effect) => this.#perform(effect),
+    });
+    const post = (event: EngineEvent) => this.#loop.post(event);
+    const deviceTypeOf = new DeviceTypes().of;
+    const kernel = { now: bootClockMs, deviceTypeOf };
+    this.#dump = new KernelDump(kernel);
+    // Listening comes before the first dump, so that nothing is missed between the two.
+    this.#monitor = new KernelMonitor(kernel, {
+      onNotifications: (batch) => post({ kind: "notifications", batch }),
+      onOverrun: (text) => post({ kind: "overrun", text }),
+    });
+    this.#helper = new HelperClient({ post }, { socketPath: start.helperSocket });
+    this.#api = new ApiServer({
+      identity: { version: start.version, instance: start.instance, startedAt: bootClockMs() },
+      journal: this.#journal,
+      now: bootClockMs,
+      status: () => this.#engine.status(),
+      request: (request) => this.#request(request),
+      reload: () => this.#reload(),
+      mayChange,
+      log: this.#log.logger,
+    });
+  }
+
+  async run(): Promise<void> {
+    await this.#api.listen(this.#start.socket);
+    this.#loop.post({ kind: "wake" });
+    this.#helper.start();
+    process.on("SIGHUP", () => {
+      this.#log.reopen();
+      void this.#reload();
+    });
+    process.once("SIGTERM", () => this.#loop.post({ kind: "stop" }));
+    process.once("SIGINT", () => this.#loop.post({ kind: "stop" }));
+    this.#log.logger.info({ socket: this.#start.socket, version: this.#start.version }, "started");
+    notify("READY=1");
+  }
+
+  /** What the command line says on top of the file. */
+  #effective(config: Config): Config {
+    return this.#start.unique ? { ...config, unique: true } : config;
+  }
+
+  #request(request: EngineRequest): Promise<EngineReply> {
+    const id = this.#nextRequest;
+    this.#nextRequest += 1;
+    return new Promise((resolve) => {
+      this.#replies.set(id, resolve);
+      this.#loop.post({ kind: "request", id, request });
+    });
+  }
+
+  async #reload(): Promise<Result<ReloadOutcome, readonly ConfigProblem[]>> {
+    const named = this.#start.configFile === "" ? undefined : this.#start.configFile;
+    const loaded = loadConfig(named);
+    if (!loaded.ok) {
+      this.#loop.post({ kind: "config-rejected", problems: loaded.error });
+      return err(loaded.error);
+    }
+    const { file } = loaded.value;
+    const config = this.#effective(loaded.value.config);
+    const reply = await this.#request({ kind: "reload", config, file });
+    return ok({ file, dropped: reply.kind === "reloaded" ? reply.dropped : [] });
+  }
+
+  #perform(effect: EngineEffect): void {
+    switch (effect.kind) {
+      case "dump":
+        this.#read(effect.dump, effect.what);
+        break;
+      case "apply":
+        this.#helper.apply(effect.operations, bootClockMs());
+        break;
+      case "open-packets":
+        this.#helper.openPackets(effect.links);
+        break;
+      case "close-packets":
+        this.#helper.closePackets(effect.ifindexes);
+        break;
+      case "send-dhcp":
+        this.#helper.sendDhcp(effect);
+        break;
+      case "emit": {
+        const time = { wallMs: Date.now(), at: bootClockMs() };
+        this.#api.publish(this.#journal.append(effect.event, time));
+        break;
+      }
+      case "log":
+        this.#log.write(effect.entry);
+        break;
+      case "reply":
+        this.#replies.get(effect.id)?.(effect.reply);
+        this.#replies.delete(effect.id);
+        break;
+      case "exit":
+        void this.#exit();
+        break;
+      default:
+        this.#store(effect);
+    }
+  }
+
+  #store(effect: StoreEffect): void {
+    switch (effect.kind) {
+      case "load-lease": {
+        const { identity } = effect;
+        const record = this.#leases.load(identity);
+        this.#loop.post({ kind: "lease-loaded", identity, record });
+        break;
+      }
+      case "save-lease":
+        this.#leases.save(effect.identity, effect.record);
+        break;
+      case "forget-lease":
+        this.#leases.remove(effect.identity);
+        break;
+      case "save-state":
+        this.#state.save(effect.state);
+        break;
+    }
+  }
+
+  #read(dump: number, what: "everything" | "routes"): void {
+    if (what === "everything") {
+      void this.#dump.snapshot().then((result) => {
+        if (result.ok) this.#loop.post({ kind: "snapshot", dump, snapshot: result.value });
+        else this.#loop.post({ kind: "dump-failed", dump, text: JSON.stringify(result.error) });
+      });
+      return;
+    }
+    void this.#dump.routes().then((result) => {
+      if (result.ok) this.#loop.post({ kind: "routes", dump, routes: result.value });
+      else this.#loop.post({ kind: "dump-failed", dump, text: JSON.stringify(result.error) });
+    });
+  }
+
+  async #exit(): Promise<void> {
+    this.#loop.stop();
+    this.#api.close();
+    this.#monitor.close();
+    this.#dump.close();
+    await this.#leases.flush();
+    this.#helper.close();
+    this.#log.logger.info("stopped");
+    process.exit(0);
+  }
+}
+
+type StoreEffect = Extract<
+  EngineEffect,
+  { kind: "load-lease" | "save-lease" | "forget-lease" | "save-state" }
+>;
+
+/** Starts the controller; it ends with the process. */
+export async function startController(start: ControllerStart): Promise<void> {
+  await new Controller(start).run();
+}
+
+function readBootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}

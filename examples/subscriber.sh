@@ -1,6 +1,6 @@
 #!/bin/sh
-# Follows the events of MNM from a shell, one line each. mnmctl connects again by itself when the
-# controller was restarted, and goes on where it was as far as the controller's journal reaches.
+# Follows the events of MNM from a shell, one line each, after those that the journal has. mnmctl
+# connects again by itself when the controller was restarted, and says so with a line "--".
 #
 #     examples/subscriber.sh
 #
@@ -13,7 +13,9 @@ follow() {
 }
 
 if command -v jq >/dev/null; then
-  follow | jq --unbuffered --raw-output '"#\(.sequence) \(.kind) \(.link.name // "-"): \(.text)"'
+  follow | jq --unbuffered --raw-output '
+    if .event then .event | "#\(.sequence) \(.kind) \(.link.name // "-"): \(.text)"
+    else "-- \(.notice.text)" end'
 else
   follow
 fi

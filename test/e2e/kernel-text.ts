@@ -55,7 +55,8 @@ function byPriority(a: string, b: string): number {
 function normaliseAddress(line: string): string {
   return line
     .replace(/^\d+: /, "")
-    .replaceAll("\\ ", " ").replace(/\s+/g, " ")
+    .replaceAll("\\ ", " ")
+    .replace(/\s+/g, " ")
     .replace(/valid_lft \d+sec/, "valid_lft N")
     .replace(/preferred_lft \d+sec/, "preferred_lft N");
 }

@@ -103,7 +103,7 @@ describe("privileges and restarts", () => {
   ] as const) {
     test(`killing the ${name} and starting again loses no ping and deletes nothing`, async () => {
       const { count, deleted } = await whileWatching(kill);
-      assert.ok(count.sent > 20, `${count.sent} pings`);
+      assert.ok(count.sent >= 10, `${count.sent} pings`);
       assert.equal(count.lost, 0);
       assert.deepEqual(deleted, []);
     });

@@ -54,6 +54,9 @@ export class EventLog {
   async until(what: string, has: (log: EventLog) => boolean): Promise<void> {
     const timer = AbortSignal.timeout(PATIENCE_MS);
     while (!has(this)) {
+      if (this.ended !== undefined) {
+        throw new Error(`The stream ended (${this.ended.details}) while waiting for ${what}`);
+      }
       if (timer.aborted) {
         const seen = this.events.map(describeEvent).join("\n  ");
         throw new Error(`Waited ${PATIENCE_MS} ms in vain for ${what}; seen:\n  ${seen}`);

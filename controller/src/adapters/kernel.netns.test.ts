@@ -36,7 +36,7 @@ function runInside(): void {
   const run = spawnSync(
     "unshare",
     [...asRoot, "--net", "--mount", "sh", "-c", script, process.execPath, self],
-    { env: { ...env, [INSIDE]: "1" }, encoding: "utf8" },
+    { env: { ...env, [INSIDE]: "1" }, encoding: "utf8", timeout: 120_000 },
   );
   // Without the right to make a namespace this fails, and says so, rather than skip.
   assert.equal(run.status, 0, `${run.error ?? ""}${run.stdout}${run.stderr}`);
@@ -437,8 +437,9 @@ function monitorTests(): void {
   });
 
   for (const receiveBuffer of [4096, 8 * 1024 * 1024]) {
-    test(`lost notifications are an overrun, buffer ${receiveBuffer}`, async () => {
+    test(`lost notifications are an overrun, buffer ${receiveBuffer}`, async (t) => {
       const small = new Recorder({ receiveBuffer });
+      t.after(() => small.monitor.close());
       const batch = "rule add pref 5\nrule del pref 5\n".repeat(20_000);
       // Blocks the event loop meanwhile: nothing reads the socket.
       const seen = await small.after(() => execFileSync("ip", ["-batch", "-"], { input: batch }));
@@ -446,7 +447,6 @@ function monitorTests(): void {
       assert.ok(seen.length < 40_000);
       const next = await small.after(() => ip("rule add pref 6"));
       assert.deepEqual(next, ["rule 6"], "and listening goes on");
-      small.monitor.close();
     });
   }
 

@@ -154,7 +154,8 @@ export class Convergence {
     outbox: Outbox,
   ): void {
     const isNews = this.repairs.refuse(operation, refusal, outbox.now);
-    if (!isNews) return;
+    // A link that has just gone, or changed, overtook us; its notification is on the way.
+    if (!isNews || refusal.code === "link-mismatch") return;
     const ifindex = operation.link?.ifindex;
     const managed = ifindex === undefined ? undefined : this.#registry.managed.get(ifindex);
     outbox.emit("fault", {

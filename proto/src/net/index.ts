@@ -36,3 +36,9 @@ export {
 } from "./link.js";
 export { assertNever, err, ok, type Result } from "./result.js";
 export { after, type Instant, instantFromMs } from "./time.js";
+export {
+  encodeUdpPacket,
+  readUdpPacket,
+  type UdpEndpoints,
+  type UdpPacketError,
+} from "./udp-packet.js";

@@ -1,0 +1,174 @@
+/** An option of the command line, as parser, `help` and manual page need it. */
+export interface OptionSpec {
+  readonly name: string;
+  readonly short?: string;
+  /** What its value is called; an option without one is a switch. */
+  readonly value?: string;
+  readonly text: string;
+}
+
+/** A command of mnmctl. The parser, `mnmctl help` and mnmctl(1) are made from these. */
+export interface CommandSpec {
+  readonly name: string;
+  readonly arguments: readonly { readonly name: string; readonly required: boolean }[];
+  /** One line, without full stop. */
+  readonly summary: string;
+  /** Paragraphs. */
+  readonly details: readonly string[];
+  readonly options: readonly OptionSpec[];
+  readonly examples: readonly string[];
+}
+
+export const DEFAULT_SOCKET = "/run/mnm/controller.sock";
+
+/** Allowed before and after every command. */
+export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
+  {
+    name: "socket",
+    value: "PATH",
+    text: `The controller's socket; else MNM_SOCKET, else ${DEFAULT_SOCKET}.`,
+  },
+  { name: "json", text: "Answer in JSON, described in docs/json.md." },
+  {
+    name: "color",
+    value: "WHEN",
+    text: "auto, always or never; auto is on a terminal, unless NO_COLOR is set.",
+  },
+  { name: "help", short: "h", text: "Explain the command." },
+];
+
+const LINK = { name: "LINK", required: true } as const;
+
+/** In the order of the manual: what is asked most comes first. */
+export const COMMANDS = [
+  {
+    name: "status",
+    arguments: [],
+    summary: "show every link, its uplink and the default",
+    details: [
+      "A * marks the link that unbound traffic uses. LEASE is what is left of it, SINCE how long the link has been in its state. Lines with ! say what works differently from what you may expect.",
+      "The exit status is 4 when no link is usable.",
+    ],
+    options: [{ name: "watch", short: "w", text: "Show it again whenever something happens." }],
+    examples: ["mnmctl status", "mnmctl status --json"],
+  },
+  {
+    name: "link",
+    arguments: [{ name: "LINK", required: false }],
+    summary: "show all that is known of a link, or of every link",
+    details: [],
+    options: [],
+    examples: ["mnmctl link eth0"],
+  },
+  {
+    name: "set-metric",
+    arguments: [LINK, { name: "N", required: true }],
+    summary: "move a link to another metric, 1 to 9999; the lowest gets unbound traffic",
+    details: [
+      "New connections follow at once, existing ones stay where they are. A metric that another link has is refused, unless --swap exchanges the two.",
+    ],
+    options: [
+      { name: "swap", text: "Exchange metrics with the link that has this one." },
+      { name: "persist", text: "Keep it after a restart or reload of the controller." },
+    ],
+    examples: ["mnmctl set-metric wlan0 5", "mnmctl set-metric wlan0 10 --swap --persist"],
+  },
+  {
+    name: "events",
+    arguments: [],
+    summary: "show what happened, and what happens",
+    details: [
+      "The journal keeps the last 10,000 events since the controller started. With --follow a restart of the controller ends nothing: mnmctl connects again, says so, and goes on without loss where the journal allows it.",
+      "With --json every event is one line.",
+    ],
+    options: [
+      { name: "follow", short: "f", text: "Go on until interrupted." },
+      { name: "since", value: "SEQ", text: "Only events after the one with this number." },
+    ],
+    examples: ["mnmctl events", "mnmctl events --follow", "mnmctl events --follow --json"],
+  },
+  {
+    name: "renew",
+    arguments: [LINK],
+    summary: "renew the lease of a link now",
+    details: ["Returns when renewing has begun; events say how it ends."],
+    options: [],
+    examples: ["mnmctl renew eth0"],
+  },
+  {
+    name: "reload",
+    arguments: [],
+    summary: "make the controller read its configuration file again",
+    details: [
+      "A file with problems changes nothing; they are shown. Metrics set at run time are dropped.",
+    ],
+    options: [],
+    examples: ["mnmctl reload"],
+  },
+  {
+    name: "leases",
+    arguments: [],
+    summary: "show the DHCP leases and when they are renewed",
+    details: [],
+    options: [],
+    examples: ["mnmctl leases"],
+  },
+  {
+    name: "check",
+    arguments: [{ name: "FILE", required: true }],
+    summary: "check a configuration file without using it",
+    details: [
+      "Needs no controller. Every problem is one line FILE:LINE:COLUMN: TEXT, and then the exit status is 1. A good file is told in other words, so that you see whether it says what you mean.",
+    ],
+    options: [],
+    examples: ["mnmctl check /etc/mnm/mnm.yaml"],
+  },
+  {
+    name: "version",
+    arguments: [],
+    summary: "show the versions of mnmctl and of the controller",
+    details: [],
+    options: [],
+    examples: ["mnmctl version"],
+  },
+  {
+    name: "help",
+    arguments: [{ name: "COMMAND", required: false }],
+    summary: "explain mnmctl, or one command",
+    details: [],
+    options: [],
+    examples: ["mnmctl help set-metric"],
+  },
+] as const satisfies readonly CommandSpec[];
+
+export type CommandName = (typeof COMMANDS)[number]["name"];
+
+/** What the exit status says, for help and manual. */
+export const EXIT_STATUS: readonly { readonly code: number; readonly text: string }[] = [
+  { code: 0, text: "done" },
+  { code: 1, text: "refused or failed" },
+  { code: 2, text: "the command line is wrong" },
+  { code: 3, text: "the controller is not reachable" },
+  { code: 4, text: "status: no link is usable" },
+  { code: 5, text: "reserved: a configuration waits to be confirmed" },
+  { code: 6, text: "reserved: another program keeps changing what is MNM's" },
+];
+
+export function isCommandName(text: string): text is CommandName {
+  return COMMANDS.some(({ name }) => name === text);
+}
+
+export function specOf(name: CommandName): CommandSpec {
+  const spec = COMMANDS.find((command) => command.name === name);
+  if (spec === undefined) throw new TypeError(`No command ${name} in the table`);
+  return spec;
+}
+
+/** `set-metric [--swap] [--persist] LINK N`. */
+export function usageOf(spec: CommandSpec): string {
+  const options = spec.options.map(({ name, value }) =>
+    value === undefined ? `[--${name}]` : `[--${name} ${value}]`,
+  );
+  const words = spec.arguments.map(({ name, required }) => (required ? name : `[${name}]`));
+  return ["mnmctl", spec.name, ...options, ...words].join(" ");
+}

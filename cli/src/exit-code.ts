@@ -1,0 +1,15 @@
+/** What mnmctl's exit status says; scripts depend on the numbers. */
+export const ExitCode = {
+  /** Done. */
+  done: 0,
+  /** Refused or failed. */
+  failed: 1,
+  /** The command line is wrong. */
+  usage: 2,
+  /** The controller is not reachable. */
+  unreachable: 3,
+  /** `status`: no link is usable. */
+  noUplink: 4,
+} as const;
+
+export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];

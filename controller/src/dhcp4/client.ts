@@ -1,0 +1,416 @@
+/**
+ * DHCPv4 client: the states of RFC 2131 figure 5.
+ *
+ * Sans-IO: `step` maps a state and an event to the next state and the effects for the caller to
+ * carry out, in order. After every step, arm one timer for `deadline(state)` and deliver `wake`
+ * when it fires.
+ *
+ * What is announced about leases is derived from the states before and after a step and from
+ * nothing else, so that no path through the machine can forget it.
+ */
+import { after, assertNever, type Instant, type Ipv4, isHostUnicast } from "@mnm/proto/net";
+import { NO_SETBACKS, type Setbacks, withDecline, withNak } from "./backoff.js";
+import { decodeReply, type Reply } from "./codec.js";
+import {
+  elapsedSec,
+  exchangeOf,
+  resent,
+  sendDecline,
+  sendDiscover,
+  sendExtend,
+  sendReboot,
+  sendRelease,
+  sendRequest,
+} from "./exchange.js";
+import { isExpired, type Lease, leaseOfTerms, MIN_LEASE_SEC } from "./lease.js";
+import { leaseNews } from "./lease-news.js";
+import { type LeaseRemark, Option } from "./options.js";
+import {
+  type Claim,
+  type DhcpEffect,
+  type DhcpEvent,
+  type DhcpState,
+  deadline,
+  type Exchange,
+  type IgnoreReason,
+  leaseOf,
+  type Offer,
+  type RememberedLease,
+  STOPPED,
+  type Step,
+  type StepContext,
+} from "./state.js";
+import { checkTerms } from "./terms.js";
+
+/** A step, but for what it says about leases. */
+interface Transition extends Step {
+  /** About the lease that this step brings. */
+  readonly remarks: readonly LeaseRemark[];
+}
+
+type State<Kind extends DhcpState["kind"]> = DhcpState & { readonly kind: Kind };
+
+/** Gives up after 4 + 8 + 16 + 32 = 60 seconds, the example in RFC 2131 §3.1(5). */
+const MAX_REQUESTS = 4;
+
+/** A lease in force is asked about at 0, 4 and 12 seconds, and lives on when nobody answers. */
+const MAX_CHECKS = 3;
+
+/** A carrier that flaps must not make a storm of requests. */
+const CHECK_PACE_MS = 1000;
+
+/**
+ * RFC 2131 §4.4.5 has 60 s between requests to extend a lease. A lease of two minutes, usual with
+ * dnsmasq, would have no second try then.
+ */
+const MIN_RENEW_MS = MIN_LEASE_SEC * 1000;
+
+/** How long an answer is waited for when an operator renews a lease that never ends. */
+const INFINITE_RENEW_MS = 60_000;
+
+export function step(state: DhcpState, event: DhcpEvent, context: StepContext): Step {
+  const held = leaseOf(state);
+  const isOver = held !== undefined && isExpired(held, context.now);
+  if (isOver && event.kind !== "wake" && event.kind !== "stop" && event.kind !== "release") {
+    // After a suspend the wake may be late. What else comes must not find a lease that is over.
+    const expired = step(state, { kind: "wake" }, context);
+    const next = step(expired.state, event, context);
+    return { state: next.state, effects: [...expired.effects, ...next.effects] };
+  }
+  const next = transition(state, event, context);
+  const news = leaseNews({ before: state, after: next.state, event, remarks: next.remarks });
+  // A RELEASE leaves from the address, so it must go out while we still have it.
+  const isRelease = event.kind === "release";
+  const effects = isRelease ? [...next.effects, ...news] : [...news, ...next.effects];
+  return { state: next.state, effects };
+}
+
+function transition(state: DhcpState, event: DhcpEvent, context: StepContext): Transition {
+  switch (event.kind) {
+    case "start":
+      return state.kind === "stopped" ? start(event.remembered, context) : goTo(state);
+    case "stop":
+      return goTo(STOPPED);
+    case "release":
+      return goTo(STOPPED, release(leaseOf(state), context));
+    case "renew":
+      return onRenew(state, context);
+    case "check":
+      return onCheck(state, context);
+    case "conflict":
+      return onConflict(state, context);
+    case "wake":
+      return isDue(state, context.now) ? onDeadline(state, context) : goTo(state);
+    case "packet":
+      return onPacket(state, event.payload, context);
+    default:
+      return assertNever(event);
+  }
+}
+
+function start(remembered: RememberedLease | undefined, context: StepContext): Transition {
+  if (remembered === undefined) return discover(undefined, NO_SETBACKS, context);
+  const { kind, lease } = remembered;
+  if (isExpired(lease, context.now)) return discover(lease.terms.address, NO_SETBACKS, context);
+  if (kind === "adopt") return follow(lease, context.now, NO_SETBACKS, context);
+  return reboot({ kind: "remembered", lease }, NO_SETBACKS, context);
+}
+
+function onRenew(state: DhcpState, context: StepContext): Transition {
+  switch (state.kind) {
+    case "stopped":
+      return goTo(state);
+    case "init":
+      return discover(undefined, state.setbacks, context);
+    case "selecting":
+      return discover(state.wanted, state.setbacks, context);
+    case "requesting":
+      return discover(state.offer.address, state.setbacks, context);
+    case "init-reboot":
+      return reboot({ kind: "held", lease: state.lease }, state.setbacks, context);
+    case "rebooting":
+      return reboot(state.claim, state.setbacks, context);
+    case "bound":
+      return extend(state.lease, context.now, state.setbacks, context);
+    case "renewing":
+    case "rebinding":
+      return extend(state.lease, state.exchange.beganAt, state.setbacks, context);
+    default:
+      return assertNever(state);
+  }
+}
+
+function onCheck(state: DhcpState, context: StepContext): Transition {
+  switch (state.kind) {
+    case "stopped":
+    case "init":
+    case "requesting":
+    case "init-reboot":
+      return goTo(state);
+    case "selecting": {
+      if (context.now < after(state.exchange.sentAt, CHECK_PACE_MS)) return goTo(state);
+      return discover(state.wanted, state.setbacks, context);
+    }
+    case "rebooting": {
+      if (context.now < after(state.exchange.sentAt, CHECK_PACE_MS)) return goTo(state);
+      return reboot(state.claim, state.setbacks, context);
+    }
+    case "bound":
+    case "renewing":
+    case "rebinding": {
+      const { lease, setbacks } = state;
+      const askedAt = state.kind === "bound" ? lease.acquiredAt : state.exchange.sentAt;
+      const sendAt = after(askedAt, CHECK_PACE_MS);
+      if (context.now < sendAt) return goTo({ kind: "init-reboot", sendAt, lease, setbacks });
+      return reboot({ kind: "held", lease }, setbacks, context);
+    }
+    default:
+      return assertNever(state);
+  }
+}
+
+function onConflict(state: DhcpState, context: StepContext): Transition {
+  const lease = leaseOf(state);
+  if (lease === undefined || state.kind === "stopped") return goTo(state);
+  return decline(lease.terms, state.setbacks, context);
+}
+
+/**
+ * | State | At its deadline | RFC 2131 |
+ * |---|---|---|
+ * | init | DISCOVER | §4.4.1 |
+ * | selecting | DISCOVER again, after 4, 8, 16, 32, 64, 64, … s | §4.1 |
+ * | requesting | REQUEST again, 4 times in all; then DISCOVER | §3.1(5) |
+ * | init-reboot | REQUEST | §4.4.2 |
+ * | rebooting | nobody knows an old lease: DISCOVER, asking for its address. A lease in force: REQUEST again, 3 times in all; then it lives on, as §3.2(3) allows | §3.2 |
+ * | bound, renewing, rebinding | REQUEST by unicast from T1, by broadcast from T2, again after half of the time that is left; DISCOVER at expiry | §4.4.5 |
+ */
+function onDeadline(state: DhcpState, context: StepContext): Transition {
+  const lease = leaseOf(state);
+  if (state.kind === "stopped") return goTo(state);
+  if (lease !== undefined && isExpired(lease, context.now)) {
+    return discover(lease.terms.address, state.setbacks, context);
+  }
+  switch (state.kind) {
+    case "init":
+      return discover(undefined, state.setbacks, context);
+    case "selecting": {
+      // An ACK to one of several DISCOVERs would not tell when its lease began.
+      const { xid, requestedAt } = state.exchange;
+      const own = { xid: context.randomUint32(), requestedAt: context.now };
+      const chosen = context.config.rapidCommit ? own : { xid, requestedAt };
+      const exchange = { ...resent(state.exchange, context), ...chosen };
+      return goTo({ ...state, exchange }, [sendDiscover(exchange, state.wanted, context)]);
+    }
+    case "requesting": {
+      const { offer, setbacks } = state;
+      if (state.exchange.sent >= MAX_REQUESTS) return discover(offer.address, setbacks, context);
+      const exchange = resent(state.exchange, context);
+      return goTo({ ...state, exchange }, [sendRequest(exchange, offer, context)]);
+    }
+    case "init-reboot":
+      return reboot({ kind: "held", lease: state.lease }, state.setbacks, context);
+    case "rebooting":
+      return onUnconfirmed(state, context);
+    case "bound":
+      return follow(state.lease, context.now, state.setbacks, context);
+    case "renewing":
+    case "rebinding":
+      return follow(state.lease, state.exchange.beganAt, state.setbacks, context);
+    default:
+      return assertNever(state);
+  }
+}
+
+function onUnconfirmed(state: State<"rebooting">, context: StepContext): Transition {
+  const { claim, setbacks } = state;
+  const { lease } = claim;
+  // One try is enough for an old lease: a DISCOVER asks for the same address, and unlike a
+  // REQUEST it is answered by servers that have never heard of us.
+  if (claim.kind === "remembered") return discover(lease.terms.address, setbacks, context);
+  if (state.exchange.sent >= MAX_CHECKS) return follow(lease, context.now, setbacks, context);
+  const exchange = resent(state.exchange, context);
+  return goTo({ ...state, exchange }, [sendReboot(exchange, lease, context)]);
+}
+
+/**
+ * | State | OFFER | ACK | NAK |
+ * |---|---|---|---|
+ * | stopped, init, init-reboot, bound | no | no | no |
+ * | selecting | request it | only by rapid commit | no |
+ * | requesting | no | of the chosen server | of the chosen server |
+ * | rebooting | no | of any | of any |
+ * | renewing | no | of the leasing server | of the leasing server |
+ * | rebinding | no | of any | of any |
+ */
+function onPacket(state: DhcpState, payload: Uint8Array, context: StepContext): Transition {
+  const decoded = decodeReply(payload, context.config);
+  if (!decoded.ok) return ignore(state, decoded.error);
+  const reply = decoded.value;
+  switch (state.kind) {
+    case "stopped":
+    case "init":
+    case "init-reboot":
+    case "bound":
+      return ignore(state, "not-expected");
+    case "selecting":
+      if (reply.xid !== state.exchange.xid) return ignore(state, "wrong-xid");
+      return onSelecting(state, reply, context);
+    case "requesting":
+    case "rebooting":
+    case "renewing":
+    case "rebinding":
+      if (reply.xid !== state.exchange.xid) return ignore(state, "wrong-xid");
+      return onAnswer(state, reply, context);
+    default:
+      return assertNever(state);
+  }
+}
+
+function onSelecting(state: State<"selecting">, reply: Reply, context: StepContext): Transition {
+  if (reply.type === "ack" && reply.options.has(Option.rapidCommit)) {
+    if (!context.config.rapidCommit) return ignore(state, "rapid-commit-unasked");
+    return onAck(state, reply, context);
+  }
+  if (reply.type !== "offer") return ignore(state, "not-expected");
+  // An ACK with these terms would be refused, so do not even ask: another offer may be better.
+  const checked = checkTerms(reply);
+  if (!checked.ok) return ignore(state, checked.error);
+
+  const { xid, beganAt, sentAt } = state.exchange;
+  const { address, serverId } = checked.value.terms;
+  const offer: Offer = { address, serverId, secs: elapsedSec(beganAt, sentAt) };
+  const exchange = { ...exchangeOf(xid, context), beganAt };
+  const effects = [sendRequest(exchange, offer, context)];
+  return goTo({ kind: "requesting", exchange, offer, setbacks: state.setbacks }, effects);
+}
+
+type Asking = State<"requesting"> | State<"rebooting"> | State<"renewing" | "rebinding">;
+
+function onAnswer(state: Asking, reply: Reply, context: StepContext): Transition {
+  if (reply.type === "offer") return ignore(state, "not-expected");
+  const server = askedServer(state);
+  if (server !== undefined && reply.serverId !== server) return ignore(state, "wrong-server");
+  if (reply.type === "ack") return onAck(state, reply, context);
+
+  const { now, randomUint32 } = context;
+  const { setbacks, delayMs } = withNak(state.setbacks, now, randomUint32);
+  // The address is not asked for again: it is what was refused.
+  if (delayMs === 0) return discover(undefined, setbacks, context);
+  return goTo({ kind: "init", retryAt: after(now, delayMs), setbacks });
+}
+
+/** The one server that may answer; undefined when every server was asked. */
+function askedServer(state: Asking): Ipv4 | undefined {
+  if (state.kind === "requesting") return state.offer.serverId;
+  return state.kind === "renewing" ? state.lease.terms.serverId : undefined;
+}
+
+function onAck(state: Asking | State<"selecting">, reply: Reply, context: StepContext): Transition {
+  const { exchange, setbacks } = state;
+  const checked = checkTerms(reply);
+  if (!checked.ok) {
+    // With a lease in force, an ACK that we cannot use is no answer: what was granted before
+    // stands until it expires.
+    const requested = leaseOf(state) === undefined ? requestedAddress(state) : undefined;
+    const ignored = ignore(state, checked.error);
+    if (requested === undefined || checked.error === "lease-time-missing") return ignored;
+    // The server has set an address aside for us: the one it names, if that can be one.
+    const address = isHostUnicast(reply.address) ? reply.address : requested;
+    const declined = decline({ address, serverId: reply.serverId }, setbacks, context);
+    return { ...declined, effects: [...ignored.effects, ...declined.effects] };
+  }
+  const lease = leaseOfTerms(checked.value.terms, exchange.requestedAt);
+  // A short lease, and an answer that came late.
+  if (isExpired(lease, context.now)) return ignore(state, "lease-already-over");
+  return goTo({ kind: "bound", lease, setbacks }, [], checked.value.remarks);
+}
+
+function requestedAddress(state: Asking | State<"selecting">): Ipv4 | undefined {
+  if (state.kind === "requesting") return state.offer.address;
+  return state.kind === "rebooting" ? state.claim.lease.terms.address : undefined;
+}
+
+function discover(wanted: Ipv4 | undefined, setbacks: Setbacks, context: StepContext): Transition {
+  const exchange = exchangeOf(context.randomUint32(), context);
+  const effects = [sendDiscover(exchange, wanted, context)];
+  return goTo({ kind: "selecting", exchange, wanted, setbacks }, effects);
+}
+
+function reboot(claim: Claim, setbacks: Setbacks, context: StepContext): Transition {
+  const exchange = exchangeOf(context.randomUint32(), context);
+  const effects = [sendReboot(exchange, claim.lease, context)];
+  return goTo({ kind: "rebooting", exchange, claim, setbacks }, effects);
+}
+
+/** Where a lease in force stands by its timers: bound, or asking for more. */
+function follow(
+  lease: Lease,
+  beganAt: Instant,
+  setbacks: Setbacks,
+  context: StepContext,
+): Transition {
+  const { timers } = lease;
+  const isEarly = timers.kind === "infinite" || context.now < timers.t1;
+  return isEarly
+    ? goTo({ kind: "bound", lease, setbacks })
+    : extend(lease, beganAt, setbacks, context);
+}
+
+/**
+ * Asks for more time. Each request has an xid of its own: they are at least ten seconds apart,
+ * and an answer then tells exactly from when its lease counts.
+ */
+function extend(
+  lease: Lease,
+  beganAt: Instant,
+  setbacks: Setbacks,
+  context: StepContext,
+): Transition {
+  const { now } = context;
+  const { timers } = lease;
+  const kind = timers.kind === "finite" && timers.t2 <= now ? "rebinding" : "renewing";
+  let waitMs = INFINITE_RENEW_MS;
+  if (timers.kind === "finite") {
+    const endsAt = kind === "rebinding" ? timers.expiry : timers.t2;
+    waitMs = Math.max((endsAt - now) / 2, MIN_RENEW_MS);
+  }
+  const opened = exchangeOf(context.randomUint32(), context);
+  const exchange: Exchange = { ...opened, beganAt, resendAt: after(now, waitMs) };
+  const effects = [sendExtend(exchange, lease, kind, context)];
+  return goTo({ kind, exchange, lease, setbacks }, effects);
+}
+
+function decline(
+  { address, serverId }: Pick<Offer, "address" | "serverId">,
+  current: Setbacks,
+  context: StepContext,
+): Transition {
+  const { now, randomUint32 } = context;
+  const { setbacks, delayMs } = withDecline(current, now, randomUint32);
+  const state: DhcpState = { kind: "init", retryAt: after(now, delayMs), setbacks };
+  return goTo(state, [sendDecline(address, serverId, context)]);
+}
+
+function release(lease: Lease | undefined, context: StepContext): readonly DhcpEffect[] {
+  if (lease === undefined || isExpired(lease, context.now)) return [];
+  return [sendRelease(lease, context)];
+}
+
+function isDue(state: DhcpState, now: Instant): boolean {
+  const due = deadline(state);
+  return due !== undefined && due <= now;
+}
+
+function ignore(state: DhcpState, reason: IgnoreReason): Transition {
+  return goTo(state, [{ kind: "reply-ignored", reason }]);
+}
+
+/** `goTo(state)` alone changes nothing. */
+function goTo(
+  state: DhcpState,
+  effects: readonly DhcpEffect[] = [],
+  remarks: readonly LeaseRemark[] = [],
+): Transition {
+  return { state, effects, remarks };
+}

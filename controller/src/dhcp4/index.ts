@@ -1,0 +1,23 @@
+export { step } from "./client.js";
+export type { DhcpConfig } from "./codec.js";
+export type { Lease, LeaseRoute, LeaseTerms, LeaseTimers } from "./lease.js";
+export {
+  decodeLeaseRecord,
+  encodeLeaseRecord,
+  type LeaseRecord,
+  type LeaseRecordError,
+  type RecordClock,
+} from "./lease-record.js";
+export type { LeaseRemark } from "./options.js";
+export {
+  type DhcpEffect,
+  type DhcpEvent,
+  type DhcpState,
+  deadline,
+  type IgnoreReason,
+  leaseOf,
+  type RememberedLease,
+  STOPPED,
+  type Step,
+  type StepContext,
+} from "./state.js";

@@ -1,0 +1,103 @@
+import {
+  type Operation,
+  type OperationResult,
+  OperationResult_Outcome as Outcome,
+} from "@mnm/proto/helper";
+import { assertNever, formatIpv4, ipv4FromUint32 } from "@mnm/proto/net";
+import type { AllowList } from "./allow-list.js";
+import { BatchFacts } from "./facts.js";
+import { attempt, encodeFault, HelperError } from "./fault.js";
+import type { Log } from "./log.js";
+import * as address from "./operations/address.js";
+import * as settings from "./operations/link-settings.js";
+import * as route from "./operations/route.js";
+import * as rule from "./operations/rule.js";
+import type { RouteSocket } from "./route-socket.js";
+
+export interface ApplyContext {
+  readonly allow: AllowList;
+  readonly socket: RouteSocket;
+  readonly log: Log;
+}
+
+/**
+ * Checks and performs the operations in order, one result for each. Every step is synchronous,
+ * so that nothing of this program comes between what a check saw and what the write meets.
+ */
+export function applyOperations(
+  operations: readonly Operation[],
+  context: ApplyContext,
+): readonly OperationResult[] {
+  const facts = new BatchFacts(context.socket);
+  const failedGroups = new Set<number>();
+  return operations.map(({ group, change }) => {
+    if (failedGroups.has(group)) return { outcome: Outcome.SKIPPED, fault: undefined };
+    const text = `${change?.$case ?? "unknown"} ${describe(change?.value)}`;
+    const result = resultOf(text, context.log, () => perform(change, { ...context, facts }));
+    if (result.outcome === Outcome.REFUSED) failedGroups.add(group);
+    return result;
+  });
+}
+
+/** Runs one item of a call, logs how it ended, and says so to the caller. */
+export function resultOf(operation: string, log: Log, run: () => unknown): OperationResult {
+  const result = attempt(run);
+  if (result.ok) {
+    log.info("Done", { operation });
+    return { outcome: Outcome.DONE, fault: undefined };
+  }
+  const fault = encodeFault(result.error, operation);
+  log.warn(fault.text, { code: result.error.code });
+  return { outcome: Outcome.REFUSED, fault };
+}
+
+function perform(
+  change: Operation["change"],
+  context: ApplyContext & { readonly facts: BatchFacts },
+): unknown {
+  const { socket, facts } = context;
+  switch (change?.$case) {
+    case undefined:
+      throw new HelperError({ code: "malformed", field: "change", must: "present and known" });
+    case "putAddress":
+      address.putAddress(socket, facts, address.checkPutAddress(change.value, context));
+      return facts.forgetAddresses();
+    case "deleteAddress": {
+      const checked = address.checkDeleteAddress(change.value, context);
+      facts.forgetAddresses();
+      return address.deleteAddress(socket, checked);
+    }
+    case "putRoute":
+      return route.putRoute(socket, route.checkPutRoute(change.value, context));
+    case "deleteRoute":
+      return route.deleteRoute(socket, route.checkDeleteRoute(change.value, context));
+    case "putRule":
+      return rule.putRule(socket, rule.checkPutRule(change.value, context));
+    case "deleteRule":
+      return rule.deleteRule(socket, rule.checkDeleteRule(change.value, context));
+    case "putLinkSettings":
+      return settings.putLinkSettings(socket, settings.checkPutLinkSettings(change.value, context));
+    default:
+      return assertNever(change);
+  }
+}
+
+const ADDRESSES = "address broadcast peer network gateway preferredSource from server source".split(
+  " ",
+);
+
+/** A request as text for people, before anything of it was checked: so all lengths are bounded. */
+export function describe(value: unknown, field = ""): string {
+  if (value instanceof Uint8Array) {
+    return value.length > 6 ? `(${value.length} bytes)` : Buffer.from(value).toString("hex");
+  }
+  if (typeof value === "object" && value !== null) {
+    const present = Object.entries(value).filter(([, one]) => one !== undefined && one !== "");
+    const inner = present.map(([key, one]) => `${key}=${describe(one, key)}`).join(" ");
+    return field === "" ? inner : `(${inner})`;
+  }
+  if (typeof value === "number" && ADDRESSES.includes(field)) {
+    return formatIpv4(ipv4FromUint32(value));
+  }
+  return String(value).slice(0, 32);
+}

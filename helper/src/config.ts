@@ -1,0 +1,138 @@
+import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
+import { err, ok, type Result } from "@mnm/proto/net";
+import type { AllowList } from "./allow-list.js";
+
+/** Everything that helper.json says. What it leaves out is as in {@link DEFAULT_CONFIG}. */
+export interface HelperConfig extends AllowList {
+  /** Name or number of the one user that may connect. */
+  readonly peerUid: string | number;
+}
+
+export const DEFAULT_CONFIG: HelperConfig = {
+  links: ["*"],
+  tables: [7701, 9699],
+  mainDefault: { allow: true, metrics: [1, 39_999] },
+  peerUid: "mnm",
+};
+
+/** Why the configuration is not believed, as one sentence. */
+export interface ConfigFault {
+  readonly code: "missing" | "refused";
+  readonly text: string;
+}
+
+const LARGEST_FILE = 64 * 1024;
+
+/** Reads and checks the file. It is the root of trust, so only root may be able to change it. */
+export function loadConfig(path: string): Result<HelperConfig, ConfigFault> {
+  let fd: number | undefined;
+  try {
+    // O_NONBLOCK, or a FIFO would keep us. The open file is looked at, not the path, which could
+    // name another one a moment later.
+    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) return refused(`${path} is not a regular file`);
+    if (stat.uid !== 0) return refused(`${path} belongs to uid ${stat.uid}, but must to root`);
+    if ((stat.mode & 0o022) !== 0) return refused(`${path} is writable by group or others`);
+    if (stat.size > LARGEST_FILE) return refused(`${path} is larger than 64 KiB`);
+    const config = parseConfig(readFileSync(fd, "utf8"));
+    return config.ok ? config : refused(`${path}: ${config.error.text}`);
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? cause.code : cause;
+    const text = `Cannot read ${path}: ${code}`;
+    return err({ code: code === "ENOENT" ? "missing" : "refused", text });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** Checks the text of helper.json; every key and every value. */
+export function parseConfig(text: string): Result<HelperConfig, ConfigFault> {
+  try {
+    const file = new Section("", JSON.parse(text), [
+      ...["links", "tables", "main_default", "selectors", "legacy_broadcast", "peer_uid"],
+    ]);
+    const main = new Section("main_default.", file.raw("main_default"), ["allow", "metrics"]);
+    const { links, tables, mainDefault, peerUid } = DEFAULT_CONFIG;
+    const metrics = main.value("metrics", mainDefault.metrics, isRange(1), "[first, last], from 1");
+    // Of verbs that this version does not have. "Nothing" is accepted, so that one file serves
+    // every version; a wish that would not be fulfilled is not.
+    const selectors = ["uids", "fwmarks", "iifs"];
+    const wishes = new Section("selectors.", file.raw("selectors"), selectors);
+    for (const key of selectors) wishes.value(key, [], isEmpty, "[]: there are no selectors yet");
+    file.value("legacy_broadcast", false, (value) => value === false, "false: there is none yet");
+    return ok({
+      links: file.value("links", links, isPatterns, 'a list of link names such as "wan*"'),
+      tables: file.value("tables", tables, isRange(256), "[first, last], from 256"),
+      mainDefault: { allow: main.value("allow", true, isBoolean, "true or false"), metrics },
+      peerUid: file.value("peer_uid", peerUid, isUser, "the name or the number of a user"),
+    });
+  } catch (cause) {
+    return refused(cause instanceof Error ? cause.message : String(cause));
+  }
+}
+
+/** An object of the file. Its methods throw what is wrong with it, as a sentence. */
+class Section {
+  readonly #path: string;
+  readonly #values: ReadonlyMap<string, unknown>;
+
+  constructor(path: string, value: unknown, known: readonly string[]) {
+    if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      throw new TypeError(`${path.slice(0, -1) || "The file"} must be an object`);
+    }
+    this.#path = path;
+    this.#values = new Map(Object.entries(value));
+    const key = [...this.#values.keys()].find((one) => !known.includes(one));
+    if (key === undefined) return;
+    const nearest = known.toSorted((a, b) => likeness(b, key) - likeness(a, key))[0];
+    const shown = JSON.stringify(path + key.slice(0, 40));
+    throw new TypeError(`Key ${shown} is unknown; the nearest known one is "${path}${nearest}"`);
+  }
+
+  raw(key: string): unknown {
+    return this.#values.get(key) ?? {};
+  }
+
+  value<T>(key: string, absent: T, is: (value: unknown) => value is T, must: string): T {
+    const value = this.#values.get(key);
+    if (value === undefined) return absent;
+    if (!is(value)) throw new TypeError(`${this.#path}${key} must be ${must}`);
+    return value;
+  }
+}
+
+const isBoolean = (value: unknown): value is boolean => typeof value === "boolean";
+
+const isEmpty = (value: unknown): value is never[] => Array.isArray(value) && value.length === 0;
+
+function isWithin(value: unknown, from: number, to: number): value is number {
+  return Number.isInteger(value) && Number(value) >= from && Number(value) <= to;
+}
+
+function isPatterns(value: unknown): value is readonly string[] {
+  const isPattern = (one: unknown) => typeof one === "string" && /^[!-.0-9;-~]{1,15}$/.test(one);
+  return Array.isArray(value) && value.every(isPattern);
+}
+
+function isRange(from: number) {
+  return (value: unknown): value is readonly [number, number] =>
+    Array.isArray(value) &&
+    value.length === 2 &&
+    isWithin(value[0], from, 0xffff_ffff) &&
+    isWithin(value[1], value[0], 0xffff_ffff);
+}
+
+function isUser(value: unknown): value is string | number {
+  return isWithin(value, 0, 0xffff_fffe) || (typeof value === "string" && value !== "");
+}
+
+/** How many letters two keys begin with alike. */
+function likeness(a: string, b: string): number {
+  const differs = [...a].findIndex((letter, at) => letter !== b[at]);
+  return differs < 0 ? a.length : differs;
+}
+
+function refused(text: string): Result<never, ConfigFault> {
+  return err({ code: "refused", text });
+}

@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { formatIpv4, formatIpv4Prefix } from "@mnm/proto/net";
+import { describe as words } from "./apply.js";
+import { parseCapabilities } from "./capabilities.js";
+import { parseKernelAddress, parseKernelLink } from "./facts.js";
+import { TokenBucket } from "./token-bucket.js";
+
+const hex = (text: string) => Buffer.from(text.replace(/#.*$/gm, "").replace(/\s+/g, ""), "hex");
+
+describe("parseCapabilities()", () => {
+  const status = (sets: Readonly<Record<string, string>>) =>
+    Object.entries(sets)
+      .map(([name, bits]) => `${name}:\t${bits}\n`)
+      .join("");
+  const two = "0000000000003000";
+  const sets = { CapInh: two, CapPrm: two, CapEff: two, CapBnd: two, CapAmb: two };
+
+  test("finds nothing to complain of in exactly the two", () => {
+    const { missing, excess, sets: names } = parseCapabilities(status(sets));
+    assert.deepEqual([missing, excess], [[], []]);
+    assert.deepEqual(names["CapAmb"], ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
+  });
+
+  test("names what is missing from the effective set alone", () => {
+    const { missing } = parseCapabilities(status({ ...sets, CapEff: "0000000000001000" }));
+    assert.deepEqual(missing, ["CAP_NET_RAW"]);
+    assert.deepEqual(parseCapabilities("").missing, ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
+  });
+
+  test("names what is in excess in any set, even the bounding set", () => {
+    const { excess } = parseCapabilities(status({ ...sets, CapBnd: "0000010000203000" }));
+    assert.deepEqual(excess, ["capability 21", "capability 40"]);
+  });
+});
+
+describe("TokenBucket", () => {
+  test("allows the burst at once, then the rate, and never more than the burst", () => {
+    let now = 0;
+    const bucket = new TokenBucket(() => now, { perSecond: 5, burst: 10 });
+    const taken = () => Array.from({ length: 20 }, () => bucket.take()).filter(Boolean).length;
+    assert.equal(taken(), 10);
+    now = 199;
+    assert.equal(taken(), 0);
+    now = 1000;
+    assert.equal(taken(), 5);
+    now = 1_000_000;
+    assert.equal(taken(), 10);
+  });
+
+  test("takes all of a count or none", () => {
+    const bucket = new TokenBucket(() => 0, { perSecond: 1, burst: 10 });
+    assert.deepEqual([bucket.take(11), bucket.take(10), bucket.take(1)], [false, true, false]);
+  });
+});
+
+describe("what the kernel says", () => {
+  test("parseKernelLink() reads a veth", () => {
+    const link = parseKernelLink(
+      hex(`00 00 0100 07000000 03100100 00000000 # ARPHRD_ETHER, ifindex 7, UP BROADCAST …
+           0900 0300 77616e3100 000000           # IFLA_IFNAME "wan1"
+           0a00 0100 020000000001 0000           # IFLA_ADDRESS
+           0800 0d00 e8030000                    # IFLA_TXQLEN, of no interest`),
+    );
+    assert.deepEqual(
+      { ...link, mac: Buffer.from(link.mac).toString("hex") },
+      {
+        ifindex: 7,
+        name: "wan1",
+        mac: "020000000001",
+        hardware: 1,
+        isLoopback: false,
+        isPointToPoint: false,
+      },
+    );
+  });
+
+  test("parseKernelLink() reads lo and a link without hardware address", () => {
+    const lo = parseKernelLink(hex("00 00 0403 01000000 49000100 00000000"));
+    assert.deepEqual([lo.hardware, lo.isLoopback, lo.isPointToPoint], [772, true, false]);
+    const ppp = parseKernelLink(hex("00 00 0002 09000000 d1100100 00000000"));
+    assert.deepEqual([ppp.hardware, ppp.isPointToPoint, ppp.mac.length], [512, true, 0]);
+  });
+
+  test("parseKernelAddress() reads peer, prefix, broadcast and owner", () => {
+    const held = parseKernelAddress(
+      hex(`02 18 80 00 07000000      # AF_INET, /24, permanent, ifindex 7
+           0800 0100 c0000263        # IFA_ADDRESS 192.0.2.99, the peer
+           0800 0200 c6336402        # IFA_LOCAL 198.51.100.2
+           0800 0400 c00002ff        # IFA_BROADCAST
+           0500 0b00 4d 000000       # IFA_PROTO 77`),
+    );
+    assert.ok(held);
+    assert.equal(formatIpv4(held.address), "198.51.100.2");
+    assert.equal(formatIpv4(held.peer), "192.0.2.99");
+    assert.equal(formatIpv4Prefix(held.prefix), "192.0.2.0/24");
+    assert.deepEqual([held.ifindex, held.broadcast, held.protocol], [7, 0xc000_02ff, 77]);
+  });
+
+  test("parseKernelAddress() says 0 where no owner is named, and skips what is no IPv4", () => {
+    const plain = parseKernelAddress(hex("02 20 80 00 07000000 0800 0200 c0000202"));
+    assert.deepEqual([plain?.protocol, plain?.peer, plain?.broadcast], [0, 0xc000_0202, undefined]);
+    assert.equal(parseKernelAddress(hex("0a 40 80 00 07000000")), undefined);
+  });
+});
+
+describe("describe()", () => {
+  test("writes addresses as addresses, and bytes in short", () => {
+    const link = { ifindex: 2, name: "wan1", mac: Buffer.from("020000000001", "hex") };
+    const value = { link, address: 0xc000_0202, gateway: undefined, payload: Buffer.alloc(300) };
+    assert.equal(
+      words(value),
+      "link=(ifindex=2 name=wan1 mac=020000000001) address=192.0.2.2 payload=(300 bytes)",
+    );
+  });
+
+  test("bounds what a caller may write into the log", () => {
+    assert.ok(words({ name: "x".repeat(60_000) }).length < 50);
+  });
+});

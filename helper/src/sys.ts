@@ -1,0 +1,145 @@
+/**
+ * The kernel's calls that Node does not offer. The only file that knows koffi: a dozen fixed
+ * prototypes of libc. Failure comes back as a negative errno, as from the kernel itself.
+ */
+import koffi from "koffi";
+
+const libc = koffi.load(null);
+koffi.struct("iovec", { iov_base: "void *", iov_len: "size_t" });
+koffi.struct("msghdr", {
+  msg_name: "void *",
+  msg_namelen: "uint32_t",
+  msg_iov: "iovec *",
+  msg_iovlen: "size_t",
+  msg_control: "void *",
+  msg_controllen: "size_t",
+  msg_flags: "int",
+});
+const SOCK_FPROG = koffi.struct("sock_fprog", { len: "uint16_t", filter: "const void *" });
+
+const c = {
+  socket: libc.func("int socket(int, int, int)"),
+  bind: libc.func("int bind(int, const void *, uint32_t)"),
+  connect: libc.func("int connect(int, const void *, uint32_t)"),
+  getsockname: libc.func("int getsockname(int, void *, _Inout_ uint32_t *)"),
+  getsockopt: libc.func("int getsockopt(int, int, int, void *, _Inout_ uint32_t *)"),
+  setsockopt: libc.func("int setsockopt(int, int, int, const void *, uint32_t)"),
+  setFilter: libc.func("setsockopt", "int", ["int", "int", "int", "sock_fprog *", "uint32_t"]),
+  sendto: libc.func("long sendto(int, const void *, size_t, int, const void *, uint32_t)"),
+  recv: libc.func("long recv(int, void *, size_t, int)"),
+  recvmsg: libc.func("long recvmsg(int, _Inout_ msghdr *, int)"),
+  close: libc.func("int close(int)"),
+};
+
+/** A file descriptor, or a negative errno. */
+export type Fd = number;
+
+export function openSocket(family: number, type: number, protocol: number): Fd {
+  return resultOf(c.socket(family, type | SOCK_CLOEXEC, protocol));
+}
+
+export function bind(fd: Fd, address: Uint8Array): number {
+  return resultOf(c.bind(fd, address, address.length));
+}
+
+export function connect(fd: Fd, address: Uint8Array): number {
+  return resultOf(c.connect(fd, address, address.length));
+}
+
+/** The address that a socket is bound to; zeros when it is to none. */
+export function boundAddress(fd: Fd): Buffer {
+  const address = Buffer.alloc(128);
+  c.getsockname(fd, address, [address.length]);
+  return address;
+}
+
+export function setOption(fd: Fd, level: number, option: number, value: Uint8Array): number {
+  return resultOf(c.setsockopt(fd, level, option, value, value.length));
+}
+
+/** Attaches a classic BPF program of eight bytes an instruction, for good. */
+export function lockFilter(fd: Fd, filter: Uint8Array): number {
+  const program = { len: filter.length / 8, filter };
+  const size = koffi.sizeof(SOCK_FPROG);
+  const attached = resultOf(c.setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, size));
+  return attached < 0 ? attached : setOption(fd, SOL_SOCKET, SO_LOCK_FILTER, u32(1));
+}
+
+/** The uid of the process at the other end of a unix socket, as it connected. */
+export function peerUid(fd: Fd): number | undefined {
+  const ucred = Buffer.alloc(128);
+  const result = c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, [12]);
+  return result < 0 ? undefined : ucred.readUInt32LE(4);
+}
+
+/** Sends without waiting; to `address`, or where the socket is connected to. */
+export function send(fd: Fd, bytes: Uint8Array, address?: Uint8Array): number {
+  const to = address ?? null;
+  return resultOf(c.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, to, to?.length ?? 0));
+}
+
+/** Waits as SO_RCVTIMEO says. More than `buffer` holds comes back as the true length. */
+export function receive(fd: Fd, buffer: Uint8Array): number {
+  return resultOf(c.recv(fd, buffer, buffer.length, MSG_TRUNC));
+}
+
+/** Like {@link receive} without waiting, and with what the kernel adds in `control`. */
+export function receiveMessage(fd: Fd, buffer: Uint8Array, control: Uint8Array): number {
+  const message = {
+    msg_iov: [{ iov_base: buffer, iov_len: buffer.length }],
+    msg_iovlen: 1,
+    msg_control: control,
+    msg_controllen: control.length,
+  };
+  return resultOf(c.recvmsg(fd, message, MSG_DONTWAIT | MSG_TRUNC));
+}
+
+/** Closes in another thread: a bound packet socket makes close(2) wait 8 ms for readers. */
+export function closeLater(fd: Fd): void {
+  if (fd >= 0) c.close.async(fd, () => {});
+}
+
+/**
+ * Calls back when there is something to read, from Node's own event loop: libuv's uv_poll_t, which
+ * koffi offers. (The alternative, epoll_wait() in a thread of its own, takes more code and time.)
+ */
+export function watchReadable(fd: Fd, onReadable: () => void): { close(): void } {
+  const options = { readable: true };
+  let isClosed = false;
+  // The first argument is libuv's status, whatever the types of koffi say. By setImmediate(),
+  // because koffi calls outside of a Node callback, after which no microtask would run.
+  const listener = (status: unknown): void => {
+    setImmediate(() => {
+      if (!isClosed) onReadable();
+      // At an error libuv stops watching. It is read by now, and the socket may still be of use:
+      // a packet socket has ENETDOWN when its link goes down, and goes on when that comes up.
+      if (!isClosed && Number(status) < 0) handle.start(options, listener);
+    });
+  };
+  const handle = koffi.node.poll(fd, options, listener);
+  return {
+    close: () => {
+      isClosed = true;
+      handle.close();
+    },
+  };
+}
+
+/** Bytes of a number as this machine has it; koffi and `netlink` know little-endian ones only. */
+export function u32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(value);
+  return bytes;
+}
+
+function resultOf(result: number): number {
+  return result < 0 ? -koffi.errno() : result;
+}
+
+const SOL_SOCKET = 1;
+const SO_PEERCRED = 17;
+const SO_ATTACH_FILTER = 26;
+const SO_LOCK_FILTER = 44;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_TRUNC = 0x20;
+const MSG_DONTWAIT = 0x40;

@@ -5,12 +5,18 @@ const programs = [
   // Of netlink it uses the formatters alone, which are plain JavaScript: bundled, it starts 25 ms
   // earlier, and netlink's native part is not even loaded next to the capabilities.
   { name: "mnm-helper", entry: "helper/src/main.ts", external: ["koffi"] },
-  { name: "mnm-controller", entry: "controller/src/main.ts" },
+  // Reflection finds its .proto files by its own place in node_modules, and is loaded only when
+  // somebody asks for it.
+  {
+    name: "mnm-controller",
+    entry: "controller/src/main.ts",
+    external: ["koffi", "netlink", "@grpc/reflection", "@grpc/proto-loader"],
+  },
   { name: "mnmctl", entry: "cli/src/main.ts" },
 ];
 
 await Promise.all(
-  programs.map(({ name, entry, external = ["koffi", "netlink"] }) =>
+  programs.map(({ name, entry, external = [] }) =>
     build({
       entryPoints: [entry],
       outfile: `dist/${name}.js`,

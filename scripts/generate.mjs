@@ -15,7 +15,7 @@ function generateInto(folder) {
   execFileSync("buf", ["generate", "--output", folder], { cwd: proto, env, stdio: "inherit" });
   const descriptors = execFileSync(
     "buf",
-    ["build", "--as-file-descriptor-set", "--exclude-source-info", "-o", "-"],
+    ["build", "--path", "mnm/v1", "--as-file-descriptor-set", "--exclude-source-info", "-o", "-"],
     {
       cwd: proto,
       env,

@@ -53,6 +53,7 @@ export class EventLog {
   /** Waits until the log has it. */
   async until(what: string, has: (log: EventLog) => boolean): Promise<void> {
     const timer = AbortSignal.timeout(PATIENCE_MS);
+    timer.addEventListener("abort", () => this.#wake(), { once: true });
     while (!has(this)) {
       if (this.ended !== undefined) {
         throw new Error(`The stream ended (${this.ended.details}) while waiting for ${what}`);
@@ -63,7 +64,6 @@ export class EventLog {
       }
       await new Promise<void>((resolve) => {
         this.#waiting.add(resolve);
-        timer.addEventListener("abort", () => resolve(), { once: true });
       });
     }
   }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { status } from "@grpc/grpc-js";
 import { EventKind } from "@mnm/proto/network-manager";
-import { clientOf, EventLog, Scenario } from "./scenario.js";
+import { REPOSITORY } from "../lab/identity.js";
+import { EventLog, Scenario } from "./scenario.js";
 
 describe("Subscribe", () => {
   let scenario: Scenario;
@@ -76,19 +76,14 @@ describe("Subscribe", () => {
 
   test("one that stops reading is cut and told, while another misses nothing", async () => {
     const { lab } = scenario;
-    const client = clientOf(lab);
-    const stalled = client.subscribe({
-      resumeAfter: undefined,
-      links: [],
-      kinds: [],
-      noSnapshot: true,
-      heartbeatMs: 0,
-    });
-    const ended = new Promise<{ code: number; details: string }>((resolve) => {
-      stalled.on("error", (error: { code: number; details: string }) => resolve(error));
-    });
-    await new Promise((resolve) => stalled.once("metadata", resolve));
-    stalled.pause();
+    // A whole process that is stopped: a client of this process would go on reading behind our back.
+    const follow = [process.execPath, `${REPOSITORY}/dist/mnmctl.js`, "events", "--follow"];
+    const env = { ...process.env, MNM_SOCKET: lab.launcher.controllerSocket };
+    const stalled = lab.host.start("mnmctl-events", follow, env);
+    await stir();
+    await stalled.waitForLog(/wan1/);
+    stalled.signal("SIGSTOP");
+
     const start = scenario.log.events.length;
     // Addresses are the cheapest events there are: thousands of them, in one batch each way.
     const lines = Array.from({ length: 250 * 16 }, (_, n) => `172.30.${n >> 8}.${n & 255}/32`);
@@ -103,10 +98,13 @@ describe("Subscribe", () => {
     );
     const numbers = scenario.log.events.map(({ sequence }) => sequence);
     assert.ok(numbers.every((n, index) => index === 0 || n === (numbers[index - 1] ?? 0n) + 1n));
-    stalled.resume();
-    const { code, details } = await ended;
-    assert.equal(code, status.RESOURCE_EXHAUSTED, details);
-    assert.match(details, /subscribe again after the last event you processed/);
-    client.close();
+    await scenario.controller.waitForLog(/subscriber that does not read was cut/);
+
+    stalled.signal("SIGCONT");
+    // It is told, resumes after the last event it has shown, and so shows every one in the end.
+    await stalled.waitForLog(/172\.30\.15\.159\/32 removed/);
+    const shown = [...stalled.log().matchAll(/#(\d+) /g)].map(([, n]) => Number(n));
+    assert.ok(shown.every((n, index) => index === 0 || n === (shown[index - 1] ?? 0) + 1));
+    await stalled.stop();
   });
 });

@@ -14,7 +14,7 @@ import {
 } from "@mnm/proto/network-manager";
 import type { ConfigProblem } from "../config/index.js";
 import type { EngineReply, EngineRequest, HostStatus } from "../engine/index.js";
-import type { Journal, JournalEntry } from "../events/index.js";
+import type { Journal } from "../events/index.js";
 import { type ControllerIdentity, encodeLink, encodeStatus } from "./api-encode.js";
 import { type CallRefusal, encodeProblem, refusalOf, refuseWith } from "./api-fault.js";
 import { addReflection } from "./reflection.js";
@@ -81,9 +81,9 @@ export class ApiServer {
     this.#listener = listener;
   }
 
-  /** Hands an event to every subscriber. */
-  publish(entry: JournalEntry): void {
-    for (const subscription of this.#subscriptions) subscription.deliver(entry);
+  /** The journal has grown: every subscriber that reads gets its share. */
+  publish(): void {
+    for (const subscription of this.#subscriptions) subscription.follow();
   }
 
   close(): void {
@@ -99,7 +99,7 @@ export class ApiServer {
   }
 
   #handlers(mayChange: boolean): NetworkManagerServer {
-    const { identity, journal, now, reload } = this.#dependencies;
+    const { identity, journal, now, reload, log } = this.#dependencies;
     const changing = <Request, Response>(
       method: (request: Request) => Promise<Response | CallRefusal>,
     ) => this.#unary(async (request: Request) => (mayChange ? method(request) : NOT_PERMITTED));
@@ -134,7 +134,9 @@ export class ApiServer {
       subscribe: (call) => {
         const snapshot = () => this.#links();
         const { instance } = identity;
-        const subscription = new Subscription(call, { journal, instance, snapshot });
+        const onCut = (peer: string) =>
+          log.warn({ peer }, "a subscriber that does not read was cut");
+        const subscription = new Subscription(call, { journal, instance, snapshot, onCut });
         this.#subscriptions.add(subscription);
         const end = () => {
           subscription.close();

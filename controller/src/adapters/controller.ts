@@ -79,13 +79,17 @@ class Controller {
       perform: (effect) => this.#perform(effect),
     });
     const post = (event: EngineEvent) => this.#loop.post(event);
-    const deviceTypeOf = new DeviceTypes().of;
-    const kernel = { now: bootClockMs, deviceTypeOf };
+    const types = new DeviceTypes();
+    const kernel = { now: bootClockMs, deviceTypeOf: types.of };
     this.#dump = new KernelDump(kernel);
     // Listening comes before the first dump, so that nothing is missed between the two.
     this.#monitor = new KernelMonitor(kernel, {
-      onNotifications: (batch) => post({ kind: "notifications", batch }),
+      onNotifications: (batch) => {
+        for (const event of batch) if (event.kind === "link-gone") types.forget(event.ifindex);
+        post({ kind: "notifications", batch });
+      },
       onOverrun: (text) => post({ kind: "overrun", text }),
+      onSettingChanged: () => post({ kind: "setting-changed" }),
     });
     this.#helper = new HelperClient({ post }, { socketPath: start.helperSocket });
     this.#api = new ApiServer({
@@ -160,7 +164,8 @@ class Controller {
         break;
       case "emit": {
         const time = { wallMs: Date.now(), at: bootClockMs() };
-        this.#api.publish(this.#journal.append(effect.event, time));
+        this.#journal.append(effect.event, time);
+        this.#api.publish();
         break;
       }
       case "log":

@@ -4,10 +4,9 @@ import {
   type Link,
   type Position,
   type SubscribeRequest,
-  SubscribeResponse,
+  type SubscribeResponse,
 } from "@mnm/proto/network-manager";
 import type { Journal, JournalEntry } from "../events/index.js";
-import { LiveQueue } from "../events/index.js";
 import { EVENT_KINDS, encodeEvent } from "./api-encode.js";
 import { refuseWith } from "./api-fault.js";
 
@@ -17,109 +16,112 @@ type Item = NonNullable<SubscribeResponse["item"]>;
 export interface SubscriptionDependencies {
   readonly journal: Journal;
   readonly instance: string;
+  /** Told once, when the subscriber is cut. */
+  readonly onCut: (peer: string) => void;
   /** Every link, as of now. */
   readonly snapshot: () => readonly Link[];
 }
 
-const LIMITS = { items: 1024, bytes: 1024 * 1024 };
+/** As many events may wait for a subscriber that does not read. */
+const MAX_BACKLOG = 1024;
+/** Not reading is taking nothing for this long: a burst overtakes everybody for a moment. */
+const STALLED_AFTER_MS = 1_000;
 /** A subscriber that was cut has this long to read why. */
 const CLOSE_AFTER_MS = 5_000;
 const MIN_HEARTBEAT_MS = 1_000;
 
 /**
- * One subscriber: snapshot or replay first, pulled as fast as it reads, then live events through a
- * bounded queue. Whoever does not read overflows its own queue, is told so and cut.
+ * One subscriber: snapshot first where it is due, then the journal, followed as fast as it is read.
+ *
+ * Nothing is queued for it, so one that does not read costs nothing and holds nobody up. It is told
+ * so and cut when too much waits for it, or when the journal has overtaken it.
  */
 export class Subscription {
   readonly #call: Call;
   readonly #dependencies: SubscriptionDependencies;
-  readonly #live = new LiveQueue<SubscribeResponse>(LIMITS);
-  readonly #start: Iterator<Item>;
-  #isStarting = true;
+  readonly #prelude: Iterator<Item>;
+  /** The sequence that it gets next. */
+  #next: number;
+  #isSynced = false;
   #isBlocked = false;
   #isOver = false;
   #heartbeat: NodeJS.Timeout | undefined;
+  #stallTimer: NodeJS.Timeout | undefined;
 
   constructor(call: Call, dependencies: SubscriptionDependencies) {
     this.#call = call;
     this.#dependencies = dependencies;
-    this.#start = this.#beginning();
+    const { journal, instance } = dependencies;
+    const { resumeAfter } = call.request;
+    const sequence = Number(resumeAfter?.sequence ?? 0n);
+    const canResume = resumeAfter?.instance === instance && journal.canResumeAfter(sequence);
+    this.#next = canResume ? sequence + 1 : journal.last + 1;
+    this.#prelude = canResume ? [][Symbol.iterator]() : this.#beginning();
     call.on("drain", () => {
       this.#isBlocked = false;
+      this.#clearStall();
       this.#pump();
     });
     this.#pump();
   }
 
-  /** Something happened. Never waits. */
-  deliver(entry: JournalEntry): void {
-    // What happens before the beginning is over is part of it: the replay reads up to the newest.
-    if (this.#isOver || this.#isStarting || !this.#wants(entry)) return;
-    const item = this.#eventItem(entry);
-    const response = { item };
-    this.#live.push(response, SubscribeResponse.encode(response).finish().length);
-    if (this.#live.overflowed) this.#cut();
-    else this.#pump();
+  /** The journal has grown. Never waits. */
+  follow(): void {
+    if (!this.#isOver) this.#pump();
   }
 
   /** The stream has ended, whoever ended it. */
   close(): void {
     this.#isOver = true;
     clearTimeout(this.#heartbeat);
+    this.#clearStall();
   }
 
+  /** Reset where the client asked for what is not known, and the snapshot. */
   *#beginning(): Generator<Item> {
-    const { journal, instance } = this.#dependencies;
-    const { resumeAfter } = this.#call.request;
-    const sequence = Number(resumeAfter?.sequence ?? 0n);
-    const canResume = resumeAfter?.instance === instance && journal.canResumeAfter(sequence);
-    const next = canResume ? sequence + 1 : journal.last + 1;
-    if (!canResume) {
-      if (resumeAfter !== undefined) yield this.#resetItem();
-      yield* this.#snapshot();
-    }
-    yield* this.#replayFrom(next);
-    yield { $case: "synced", value: this.#position() };
-  }
-
-  *#snapshot(): Generator<Item> {
-    if (this.#call.request.noSnapshot) return;
+    const { resumeAfter, noSnapshot } = this.#call.request;
+    if (resumeAfter !== undefined) yield this.#resetItem();
+    if (noSnapshot) return;
     for (const link of this.#dependencies.snapshot()) {
       if (this.#wantsLink(link.name)) yield { $case: "link", value: link };
     }
   }
 
-  /** The journal grows while this is read, so it is followed to its end, not to where it ended. */
-  *#replayFrom(first: number): Generator<Item> {
-    const { journal } = this.#dependencies;
-    for (let next = first; next <= journal.last; next += 1) {
-      const entry = journal.at(next);
-      // So slow a reader that the journal overtook it.
-      if (entry === undefined) {
-        yield this.#resetItem();
-        yield* this.#snapshot();
-        next = journal.last;
-      } else if (this.#wants(entry)) {
-        yield this.#eventItem(entry);
-      }
-    }
-  }
-
   #pump(): void {
     while (!this.#isOver && !this.#isBlocked) {
-      const response = this.#nextResponse();
-      if (response === undefined) break;
-      this.#isBlocked = !this.#call.write(response);
+      const item = this.#nextItem();
+      if (item === undefined) break;
+      this.#isBlocked = !this.#call.write({ item });
     }
-    if (!this.#isOver) this.#armHeartbeat();
+    if (this.#isOver) return;
+    this.#armHeartbeat();
+    const backlog = this.#dependencies.journal.last - this.#next + 1;
+    if (this.#isBlocked && backlog > MAX_BACKLOG) {
+      this.#stallTimer ??= setTimeout(() => this.#cut(), STALLED_AFTER_MS);
+    }
   }
 
-  #nextResponse(): SubscribeResponse | undefined {
-    if (!this.#isStarting) return this.#live.shift();
-    const next = this.#start.next();
-    if (next.done !== true) return { item: next.value };
-    this.#isStarting = false;
-    return this.#live.shift();
+  #nextItem(): Item | undefined {
+    const first = this.#prelude.next();
+    if (first.done !== true) return first.value;
+    const { journal } = this.#dependencies;
+    while (this.#next <= journal.last) {
+      const entry = journal.at(this.#next);
+      if (entry === undefined) {
+        this.#cut();
+        return undefined;
+      }
+      this.#next += 1;
+      if (this.#wants(entry)) return this.#eventItem(entry);
+    }
+    if (this.#isSynced) return undefined;
+    this.#isSynced = true;
+    return { $case: "synced", value: this.#position() };
+  }
+
+  #clearStall(): void {
+    clearTimeout(this.#stallTimer);
+    this.#stallTimer = undefined;
   }
 
   #armHeartbeat(): void {
@@ -140,10 +142,11 @@ export class Subscription {
 
   #cut(): void {
     this.close();
+    this.#dependencies.onCut(this.#call.getPeer());
     const { oldest } = this.#dependencies.journal;
     const refusal = refuseWith(status.RESOURCE_EXHAUSTED, {
       code: Fault_Code.SLOW_SUBSCRIBER,
-      text: `more than ${LIMITS.items} events or ${LIMITS.bytes} bytes were waiting to be read`,
+      text: `more than ${MAX_BACKLOG} events were waiting to be read`,
       hint: `subscribe again after the last event you processed; the journal goes back to ${oldest}`,
       oldestSequence: BigInt(oldest),
     });

@@ -1,4 +1,5 @@
 import { formatIpv4, type Ipv4 } from "@mnm/proto/net";
+import type { ConfigProblem } from "../config/index.js";
 import type { EventReason } from "../events/index.js";
 import { sharingUplinks } from "../plan/index.js";
 import { MNM_PROTOCOL, type ModelChange } from "../reconcile/index.js";
@@ -53,6 +54,11 @@ export class Announcer {
   /** A link or an address, as the kernel reports it. */
   change(change: ModelChange, registry: Registry, outbox: Outbox): void {
     announceChange(change, registry, outbox);
+  }
+
+  configRejected(problems: readonly ConfigProblem[], outbox: Outbox): void {
+    const text = `configuration refused: ${problems[0]?.text ?? "it has problems"}`;
+    outbox.emit("config-rejected", { reason: "config", text });
   }
 
   /** The link is no longer managed, or no longer there. */

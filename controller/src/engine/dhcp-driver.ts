@@ -118,7 +118,7 @@ export class DhcpDriver {
     if (managed.dhcp.kind === "stopped" && managed.memory.kind === "read") {
       const remembered = rememberedOf(managed.memory.lease, addresses);
       this.step(managed, { kind: "start", remembered }, outbox);
-    } else if (managed.sendFailed && managed.dhcp.kind !== "bound") {
+    } else if (managed.sendFailed && !["bound", "init", "stopped"].includes(managed.dhcp.kind)) {
       this.step(managed, { kind: "renew" }, outbox);
     }
     managed.sendFailed = false;
@@ -135,6 +135,13 @@ export class DhcpDriver {
         return;
       case "lease-bound":
       case "lease-renewed":
+        for (const { option, problem } of effect.remarks) {
+          outbox.log("warn", "Option of the lease left out", {
+            link: managed.name,
+            option,
+            problem,
+          });
+        }
         this.#keep(managed, effect.lease, outbox);
         announceLease(managed, effect, outbox);
         return;

@@ -140,11 +140,15 @@ export class Engine {
       case "overrun":
         this.#resync("overrun", `notifications were lost: ${event.text}`, outbox);
         break;
+      case "setting-changed":
+        this.#dumps.want("everything");
+        break;
       case "config":
         this.#configure(event.config, event.file, outbox);
         break;
       case "config-rejected":
-        this.#rejectConfig(event.problems, outbox);
+        this.#configProblems = event.problems;
+        this.#announcer.configRejected(event.problems, outbox);
         break;
       case "request":
         this.#request(event.id, event.request, outbox);
@@ -205,12 +209,6 @@ export class Engine {
   #resync(reason: "overrun" | "helper", text: string, outbox: Outbox): void {
     outbox.emit("resynced", { reason, text: `reading the kernel again: ${text}` });
     this.#dumps.want("everything");
-  }
-
-  #rejectConfig(problems: readonly ConfigProblem[], outbox: Outbox): void {
-    this.#configProblems = problems;
-    const text = `configuration refused: ${problems[0]?.text ?? "it has problems"}`;
-    outbox.emit("config-rejected", { reason: "config", text });
   }
 
   #wake(outbox: Outbox): void {

@@ -18,6 +18,8 @@ export type EngineEvent =
   | { readonly kind: "dump-failed"; readonly dump: number; readonly text: string }
   | { readonly kind: "notifications"; readonly batch: readonly KernelNotification[] }
   | { readonly kind: "overrun"; readonly text: string }
+  /** Somebody wrote to a link's settings under /proc/sys. */
+  | { readonly kind: "setting-changed" }
   | HelperEvent
   | { readonly kind: "config"; readonly config: Config; readonly file: string }
   | { readonly kind: "config-rejected"; readonly problems: readonly ConfigProblem[] }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Instant } from "@mnm/proto/net";
-import { Journal, LiveQueue, type NetworkEvent } from "./index.js";
+import { Journal, type NetworkEvent } from "./index.js";
 
 const EVENT: NetworkEvent = {
   kind: "resynced",
@@ -37,22 +37,4 @@ test("Journal resumes exactly where no event is missing", () => {
     [false, true, true, false],
     "3 to 5 are kept",
   );
-});
-
-test("LiveQueue overflows by number and by bytes, and then takes nothing more", () => {
-  const byNumber = new LiveQueue<number>({ items: 2, bytes: 100 });
-  for (const item of [1, 2, 3]) byNumber.push(item, 1);
-  assert.equal(byNumber.overflowed, true);
-
-  const byBytes = new LiveQueue<number>({ items: 100, bytes: 10 });
-  byBytes.push(1, 10);
-  assert.equal(byBytes.overflowed, false);
-  assert.equal(byBytes.shift(), 1);
-  byBytes.push(2, 10);
-  assert.equal(byBytes.overflowed, false, "what was read makes room");
-  byBytes.push(3, 1);
-  byBytes.push(4, 0);
-  assert.equal(byBytes.overflowed, true);
-  assert.equal(byBytes.shift(), 2);
-  assert.equal(byBytes.shift(), undefined);
 });

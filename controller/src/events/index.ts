@@ -1,5 +1,4 @@
 export { Journal } from "./journal.js";
-export { LiveQueue, type QueueLimits } from "./live-queue.js";
 export type {
   EventKind,
   EventLink,

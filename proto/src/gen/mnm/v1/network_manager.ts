@@ -3320,8 +3320,8 @@ export const NetworkManagerService = {
   /**
    * The event stream: a snapshot (one item a link), then `synced`, then events as they happen.
    *
-   * RESOURCE_EXHAUSTED ends a stream whose client does not read: more than 1,024 events or 1 MB
-   * were waiting for it.
+   * RESOURCE_EXHAUSTED ends a stream whose client does not read: more than 1,024 events were
+   * waiting for it, and it took none of them for a second.
    */
   subscribe: {
     path: "/mnm.v1.NetworkManager/Subscribe" as const,
@@ -3360,8 +3360,8 @@ export interface NetworkManagerServer extends UntypedServiceImplementation {
   /**
    * The event stream: a snapshot (one item a link), then `synced`, then events as they happen.
    *
-   * RESOURCE_EXHAUSTED ends a stream whose client does not read: more than 1,024 events or 1 MB
-   * were waiting for it.
+   * RESOURCE_EXHAUSTED ends a stream whose client does not read: more than 1,024 events were
+   * waiting for it, and it took none of them for a second.
    */
   subscribe: handleServerStreamingCall<SubscribeRequest, SubscribeResponse>;
 }
@@ -3476,8 +3476,8 @@ export interface NetworkManagerClient extends Client {
   /**
    * The event stream: a snapshot (one item a link), then `synced`, then events as they happen.
    *
-   * RESOURCE_EXHAUSTED ends a stream whose client does not read: more than 1,024 events or 1 MB
-   * were waiting for it.
+   * RESOURCE_EXHAUSTED ends a stream whose client does not read: more than 1,024 events were
+   * waiting for it, and it took none of them for a second.
    */
   subscribe(request: SubscribeRequest, options?: Partial<CallOptions>): ClientReadableStream<SubscribeResponse>;
   subscribe(

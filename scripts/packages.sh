@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs the Debian packages that the tests need. Without root it says which are missing, and fails.
 set -euo pipefail
-needed=(dnsmasq-base iproute2 nftables iputils-ping libcap-ng-utils util-linux)
+needed=(dnsmasq-base iproute2 nftables iputils-ping libcap-ng-utils util-linux systemd python3-minimal)
 missing=()
 for package in "${needed[@]}"; do
   dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || missing+=("$package")

@@ -33,4 +33,14 @@ test("two uplinks: rules, routes and addresses are exactly as designed", async (
       "wan1 inet 10.1.0.100/24 brd 10.1.0.255 scope global dynamic noprefixroute wan1 valid_lft N preferred_lft N",
     ],
   });
+
+  // An address of another program, as a control.
+  await scenario.lab.host.ip("addr", "add", "198.51.100.9/32", "dev", "wan0");
+  const script = new URL("address-protocols.js", import.meta.url).pathname;
+  const { stdout } = await scenario.lab.host.exec(process.execPath, script);
+  const protocols = stdout
+    .trim()
+    .split("\n")
+    .filter((line) => !line.startsWith("127."));
+  assert.deepEqual(protocols.toSorted(), ["10.0.0.100 77", "10.1.0.100 77", "198.51.100.9 0"]);
 });

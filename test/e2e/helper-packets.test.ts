@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import type { ClientReadableStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
@@ -195,6 +196,37 @@ describe("DHCP packets", () => {
       [...taken, ...received].map(({ payload }) => payload.equals(reply)),
       [true, true],
     );
+  });
+
+  const folder = new URL("../../../../shared/corpora/adversarial/", import.meta.url);
+  const skip = existsSync(folder) ? false : `NOT RUN: there is no corpus at ${folder.pathname}`;
+  test("of the corpus, no frame comes through that must not", { skip }, async () => {
+    const verdicts: { file: string; layer: string; verdict: string }[] = JSON.parse(
+      readFileSync(new URL("verdicts.json", folder), "utf8"),
+    ).cases;
+    const hex = ({ file }: { file: string }) => readFileSync(new URL(file, folder)).toString("hex");
+    const frames = verdicts.filter(({ layer }) => layer === "frame");
+    const never = frames.filter(({ verdict }) => verdict === "never");
+    assert.equal(never.length, 8);
+    const control = frames.filter(({ file }) => file === "160-frame-control.bin");
+
+    await rig.ip("link", "add", "adv1", "type", "veth", "peer", "name", "adv2", "netns", isp);
+    await rig.ip("link", "set", "adv1", "address", "02:00:00:00:00:01", "up");
+    await must("ip", ["-n", isp, "link", "set", "adv2", "up"]);
+    await until(async () => (await rig.ip("link", "show", "adv1")).includes("state UP"));
+    const adv1 = await rig.link("adv1");
+    assert.deepEqual((await verbs(client).openPackets([adv1])).results.map(outcomeOf), ["done"]);
+    await sleep(100);
+    received = [];
+    const far = JSON.parse(await must("ip", ["-n", isp, "-j", "link", "show", "adv2"]));
+    const script = new URL("send-frames.js", import.meta.url).pathname;
+    const sent = [...never, ...control].map(hex);
+    const args = ["netns", "exec", isp, process.execPath, script, `${far[0].ifindex}`, ...sent];
+    assert.equal((await run("ip", args)).code, 0);
+    await replies(1);
+    await sleep(100);
+    assert.equal(received.length, 0, "the control, which came last, and nothing else");
+    await rig.ip("link", "del", "adv1");
   });
 
   test("sends 10 messages at once and 5 a second, and a new connection is no way round", async () => {

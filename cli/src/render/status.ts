@@ -116,8 +116,10 @@ function warningsOf(status: Status): readonly string[] {
   return [...told, ...own.filter((text) => !told.some((line) => line.includes(text)))];
 }
 
-function helperWarningOf({ helper }: Status): readonly string[] {
-  return helper === undefined || helper.text === "" ? [] : [`helper: ${helper.text}`];
+function helperWarningOf({ helper, warnings }: Status): readonly string[] {
+  if (helper === undefined || helper.text === "") return [];
+  const isTold = warnings.some(({ text }) => text.includes(helper.text));
+  return isTold ? [] : [`helper: ${helper.text}`];
 }
 
 function configWarningsOf({ config }: Status): readonly string[] {

@@ -75,19 +75,9 @@ export function refusalOf(fault: RequestFault): CallRefusal {
         hint: "choose another; MNM leaves other programs' routes alone",
       });
     case "not-managed":
-      return refuseWith(status.FAILED_PRECONDITION, {
-        code: Fault_Code.NOT_MANAGED,
-        field: "link",
-        text: `${fault.link} is not managed by MNM`,
-        hint: "name it under links in the configuration, then reload",
-      });
     case "no-dhcp":
-      return refuseWith(status.FAILED_PRECONDITION, {
-        code: Fault_Code.NOT_MANAGED,
-        field: "link",
-        text: `${fault.link} does not get its address by DHCP`,
-        hint: "there is no lease to renew",
-      });
+    case "no-carrier":
+      return refuseWith(status.FAILED_PRECONDITION, { field: "link", ...unfitLink(fault) });
     case "helper-unavailable":
       return refuseWith(status.UNAVAILABLE, {
         code: Fault_Code.HELPER_UNAVAILABLE,
@@ -104,6 +94,33 @@ export function refusalOf(fault: RequestFault): CallRefusal {
       });
     default:
       return assertNever(fault);
+  }
+}
+
+/** A link that is there, but not one that this can be done with. */
+function unfitLink({
+  code,
+  link,
+}: Extract<RequestFault, { code: "not-managed" | "no-dhcp" | "no-carrier" }>) {
+  switch (code) {
+    case "not-managed":
+      return {
+        code: Fault_Code.NOT_MANAGED,
+        text: `${link} is not managed by MNM`,
+        hint: "name it under links in the configuration, then reload",
+      };
+    case "no-dhcp":
+      return {
+        code: Fault_Code.NOT_MANAGED,
+        text: `${link} does not get its address by DHCP`,
+        hint: "there is no lease to renew",
+      };
+    case "no-carrier":
+      return {
+        code: Fault_Code.INVALID_VALUE,
+        text: `${link} has no carrier`,
+        hint: "its lease is checked as soon as carrier is back",
+      };
   }
 }
 

@@ -194,6 +194,14 @@ function deadline() {
   return { deadline: Date.now() + CALL_DEADLINE_MS };
 }
 
+/** grpc-js puts the system's words into a sentence of its own; people want the system's. */
 function describe(error: ServiceError | null): string {
-  return error === null ? "the helper gave no answer" : error.details || error.message;
+  if (error === null) return "the helper gave no answer";
+  const text = error.details || error.message;
+  const errno = /connect (E[A-Z]+)/.exec(text)?.[1];
+  if (errno === "ECONNREFUSED") return "nobody listens on its socket; is mnm-helper running?";
+  if (errno === "EACCES") return "its socket may not be opened by this user";
+  if (/Connection dropped|GOAWAY|Stream closed|CANCELLED/i.test(text))
+    return "the connection ended";
+  return text;
 }

@@ -6,7 +6,6 @@ import { MNM_PROTOCOL, type ModelChange } from "../reconcile/index.js";
 import type { Uplink } from "../uplink/index.js";
 import type { Outstanding } from "./convergence.js";
 import type { ManagedLink } from "./managed-link.js";
-import type { Refusal } from "./messages.js";
 import { formatInterface, type Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
 import { stateOf } from "./uplinks.js";
@@ -21,7 +20,7 @@ export interface Review {
   readonly managed: readonly ManagedLink[];
   readonly uplinks: ReadonlyMap<ManagedLink, Uplink>;
   readonly outstanding: Outstanding;
-  readonly faultOf: (managed: ManagedLink) => Refusal | undefined;
+  readonly isBlocked: (managed: ManagedLink) => boolean;
   readonly defaultLink: string | undefined;
   /** Why the default link may have changed. */
   readonly reason: EventReason;
@@ -69,13 +68,12 @@ export class Announcer {
 
   /** Compares everything with what was said, and follows the state of each managed link. */
   review(scene: Review, outbox: Outbox): void {
-    const { managed, uplinks, outstanding, faultOf, defaultLink, reason } = scene;
+    const { managed, uplinks, outstanding, isBlocked, defaultLink, reason } = scene;
     for (const link of managed) {
       const isConfirmed = !outstanding.has(link.ifindex);
       this.#reviewUplink(link, uplinks.get(link), isConfirmed, outbox);
       if (isConfirmed) this.#reviewMetric(link, outbox);
-      const isFaulty = faultOf(link) !== undefined;
-      const kind = stateOf(link, this.isUsable(link.identity), isFaulty);
+      const kind = stateOf(link, this.isUsable(link.identity), isBlocked(link));
       if (link.state.kind !== kind) link.state = { kind, since: outbox.now };
     }
     this.#reviewCollisions([...uplinks.values()], outbox);
@@ -217,6 +215,7 @@ function announceChange(change: ModelChange, registry: Registry, outbox: Outbox)
       return;
     }
     case "disturbed":
+    case "freed":
       return;
   }
 }

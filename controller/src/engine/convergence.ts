@@ -12,7 +12,7 @@ import {
 } from "../reconcile/index.js";
 import type { Uplink } from "../uplink/index.js";
 import type { ManagedLink } from "./managed-link.js";
-import type { GroupedOperation, OperationOutcome } from "./messages.js";
+import type { GroupedOperation, OperationOutcome, Refusal } from "./messages.js";
 import type { MetricChanges } from "./metric-change.js";
 import type { Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
@@ -90,7 +90,8 @@ export class Convergence {
     this.#ready = canSend ? due.slice(0, MAX_BATCH) : [];
     this.isMainSettled = !operations.some(isOnMain);
     const isQuiet = this.#inFlight === undefined && this.#ready.length === 0;
-    return { ...outstandingOf(permitted), isQuiet };
+    const essential = permitted.filter((operation) => !this.repairs.isObstructed(operation));
+    return { ...outstandingOf(essential), isQuiet };
   }
 
   /** Sends what {@link run} readied. */
@@ -153,7 +154,8 @@ export class Convergence {
     { refusal }: OperationOutcome & { kind: "refused" },
     outbox: Outbox,
   ): void {
-    const isNews = this.repairs.refuse(operation, refusal, outbox.now);
+    const described = { ...refusal, text: sentenceOf(operation, refusal) };
+    const isNews = this.repairs.refuse(operation, described, outbox.now);
     // A link that has just gone, or changed, overtook us; its notification is on the way.
     if (!isNews || refusal.code === "link-mismatch") return;
     const ifindex = operation.link?.ifindex;
@@ -162,8 +164,9 @@ export class Convergence {
       reason: "refused",
       link: managed?.eventLink,
       after: renderOperation(operation),
-      text: refusal.text,
+      text: described.text,
     });
+    outbox.log("warn", "operation refused", { text: refusal.text });
   }
 
   #announceRepair(operation: Operation, outbox: Outbox): void {
@@ -217,6 +220,23 @@ export class Convergence {
     return (
       isTableEmpty || ![...this.#kernel.links.values()].some(({ name }) => name === rule.device)
     );
+  }
+}
+
+/** The refusal for people: what was attempted, why not, and what to do. */
+function sentenceOf(operation: Operation, { code, errno, kernelText, text }: Refusal): string {
+  const attempt = renderOperation(operation);
+  switch (code) {
+    case "foreign":
+      return `${attempt}: another program's object is in its place; MNM leaves it alone and tries again when it is gone`;
+    case "kernel-refused":
+      return `${attempt}: the kernel refused with ${errno}${kernelText === "" ? "" : ` (${kernelText})`}; MNM tries again`;
+    case "not-permitted":
+      return `${attempt}: the helper does not permit it (${text}); see helper.json`;
+    case "link-mismatch":
+      return `${attempt}: the link has changed meanwhile; MNM tries again`;
+    case "malformed":
+      return `${attempt}: the helper did not understand it (${text})`;
   }
 }
 

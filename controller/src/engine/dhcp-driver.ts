@@ -74,16 +74,15 @@ export class DhcpDriver {
   /** `unique`: of two leases with one address, the later is declined. Answers what is left. */
   declineDuplicates(
     uplinks: ReadonlyMap<ManagedLink, Uplink>,
-    isEstablished: (managed: ManagedLink) => boolean,
     outbox: Outbox,
   ): ReadonlyMap<ManagedLink, Uplink> {
     const kept = new Map<ManagedLink, Uplink>();
     const held = new Set<number>();
-    const rank = ([managed]: readonly [ManagedLink, Uplink]): number =>
-      isEstablished(managed) ? 0 : 1;
-    for (const [managed, uplink] of [...uplinks].toSorted((a, b) => rank(a) - rank(b))) {
-      const { address, origin } = uplink.addressing;
-      if (origin === "lease" && held.has(address)) {
+    const since = ([{ dhcp }]: readonly [ManagedLink, Uplink]): number =>
+      leaseOf(dhcp)?.acquiredAt ?? 0;
+    for (const [managed, uplink] of [...uplinks].toSorted((a, b) => since(a) - since(b))) {
+      const { address } = uplink.addressing;
+      if (leaseOf(managed.dhcp) !== undefined && held.has(address)) {
         this.step(managed, { kind: "conflict" }, outbox);
       } else {
         held.add(address);

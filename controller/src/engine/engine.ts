@@ -7,6 +7,7 @@
  */
 import { after, assertNever, type Ifindex, type Instant } from "@mnm/proto/net";
 import type { Config, ConfigProblem } from "../config/index.js";
+import { isUsable } from "../link/index.js";
 import { KernelModel, type ModelChange } from "../reconcile/index.js";
 import type { PersistentState, Uplink } from "../uplink/index.js";
 import { encodeState } from "../uplink/index.js";
@@ -244,6 +245,7 @@ export class Engine {
         this.#convergence.repairs.retryLink(change.link.ifindex);
       }
       if (change.kind === "disturbed") this.#convergence.repairs.disturb(change.key, outbox.now);
+      if (change.kind === "freed") this.#convergence.repairs.retry(change.key);
       this.#announcer.change(change, this.#registry, outbox);
       if (change.kind === "link-removed") {
         const gone = this.#registry.remove(change.link.ifindex);
@@ -331,6 +333,10 @@ export class Engine {
       refuse(id, unknownLink(name, this.#kernel), outbox);
     } else if (managed.method.kind !== "dhcp") {
       refuse(id, { code: "no-dhcp", link: name }, outbox);
+    } else if (this.#helper.status.kind === "unreachable") {
+      refuse(id, { code: "helper-unavailable", text: this.#helper.status.text }, outbox);
+    } else if (!isUsable(managed.link)) {
+      refuse(id, { code: "no-carrier", link: name }, outbox);
     } else {
       this.#driver.step(managed, { kind: "renew" }, outbox);
       outbox.push({ kind: "reply", id, reply: { kind: "renewing" } });
@@ -369,11 +375,13 @@ export class Engine {
     const defaultLink = defaultLinkOf(this.#kernel);
     const reason = this.#metricChanges.arePending ? "operator" : "unspecified";
     const managed = [...this.#registry.managed.values()];
+    const isBlocked = ({ ifindex }: ManagedLink) =>
+      this.#convergence.repairs.blockOf(ifindex) !== undefined;
     const scene = {
       managed,
       uplinks: this.#uplinks,
       outstanding,
-      faultOf,
+      isBlocked,
       defaultLink,
       reason,
     } as const;
@@ -386,9 +394,7 @@ export class Engine {
 
   #findUplinks(addresses: AddressesByLink, outbox: Outbox): ReadonlyMap<ManagedLink, Uplink> {
     const uplinks = uplinksOf(this.#registry.managed.values(), addresses);
-    if (!this.#config.unique) return uplinks;
-    const isEstablished = ({ identity }: ManagedLink) => this.#announcer.isUsable(identity);
-    return this.#driver.declineDuplicates(uplinks, isEstablished, outbox);
+    return this.#config.unique ? this.#driver.declineDuplicates(uplinks, outbox) : uplinks;
   }
 
   #drive(addresses: AddressesByLink, outbox: Outbox): void {

@@ -108,6 +108,7 @@ export type RequestFault =
   | { readonly code: "metric-foreign"; readonly metric: number; readonly holder: string }
   | { readonly code: "not-managed"; readonly link: string }
   | { readonly code: "no-dhcp"; readonly link: string }
+  | { readonly code: "no-carrier"; readonly link: string }
   | { readonly code: "helper-unavailable"; readonly text: string }
   | { readonly code: "kernel-refused"; readonly refusal: Refusal }
   | { readonly code: "timeout"; readonly text: string };

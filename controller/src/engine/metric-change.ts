@@ -134,7 +134,7 @@ function replyOf(change: MetricChange, defaultLink: string | undefined): EngineR
 }
 
 function faultOf(
-  { link, metric, swap }: SetMetric,
+  { link, metric, swap, persist }: SetMetric,
   managed: ManagedLink | undefined,
   { registry, kernel, config }: MetricScene,
 ): RequestFault | undefined {
@@ -142,10 +142,13 @@ function faultOf(
   if (!Number.isInteger(metric) || metric < MIN_METRIC || metric > MAX_METRIC) {
     return { code: "invalid-metric", metric };
   }
-  if (managed.metric?.value === metric) return undefined;
+  if (managed.metric?.value === metric && !persist) return undefined;
   const foreign = foreignHolder(metric, kernel);
   if (foreign !== undefined) return { code: "metric-foreign", metric, holder: foreign };
   const holder = registry.holderOf(metric, config);
+  const involved = [managed.identity, swap ? holder?.managed?.identity : undefined];
+  const claimant = persist ? registry.claimantOf(metric, involved) : undefined;
+  if (claimant !== undefined) return { code: "metric-taken", metric, holder: claimant };
   if (holder === undefined || holder.managed === managed) return undefined;
   const canSwap = swap && holder.managed !== undefined;
   return canSwap ? undefined : { code: "metric-taken", metric, holder: holder.name };

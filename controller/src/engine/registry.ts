@@ -1,5 +1,5 @@
 import type { Ifindex } from "@mnm/proto/net";
-import type { Config } from "../config/index.js";
+import type { Config, LinkEntry } from "../config/index.js";
 import { type Link, linkKindOf } from "../link/index.js";
 import {
   assignMetrics,
@@ -62,7 +62,8 @@ export class Registry {
       this.#adopt(link, intent, outbox);
       return undefined;
     }
-    const before = managed.link;
+    const isOtherMatch = !isSameMatch(managed.entry, intent.entry);
+    const isRenamed = managed.link.name !== link.name;
     managed.link = link;
     managed.entry = intent.entry;
     if (managed.method.kind !== intent.method.kind) {
@@ -72,7 +73,7 @@ export class Registry {
       return managed;
     }
     managed.method = intent.method;
-    if (before.name !== link.name) this.#rename(managed, before, outbox);
+    if (isOtherMatch || isRenamed) this.#reidentify(managed, outbox);
     return undefined;
   }
 
@@ -116,6 +117,20 @@ export class Registry {
         record.persistedMetric === metric && this.byIdentity(identity) === undefined,
     );
     return absent === undefined ? undefined : { name: absent[0] };
+  }
+
+  /**
+   * Who else has this metric for when what was set at run time is dropped: persisted, or configured
+   * and hidden for now. Two of them would leave one without, at the next start and without a word.
+   */
+  claimantOf(metric: number, except: readonly (string | undefined)[]): string | undefined {
+    const persisted = [...this.identities].find(
+      ([identity, record]) => record.persistedMetric === metric && !except.includes(identity),
+    );
+    if (persisted !== undefined) return this.byIdentity(persisted[0])?.name ?? persisted[0];
+    return [...this.managed.values()].find(
+      ({ identity, entry }) => entry?.metric === metric && !except.includes(identity),
+    )?.name;
   }
 
   setMetric(identity: string, metric: number, persist: boolean): void {
@@ -170,24 +185,29 @@ export class Registry {
   }
 
   /**
-   * A link known by its name keeps table, metric and lease through a rename, unless the new name is
-   * one that MNM already knows: then it takes that one's.
+   * After a rename, or another `match` in the configuration, a link keeps table, metric and lease
+   * under its new identity, unless MNM knows that one already: then it takes that one's.
    */
-  #rename(managed: ManagedLink, before: Link, outbox: Outbox): void {
-    if (managed.identity !== `name:${before.name}`) return;
-    const identity = `name:${managed.link.name}`;
-    const known = this.identities.get(identity);
+  #reidentify(managed: ManagedLink, outbox: Outbox): void {
     const old = managed.identity;
+    const isTaken = (identity: string): boolean => {
+      const holder = this.byIdentity(identity);
+      return holder !== undefined && holder !== managed;
+    };
+    const identity = identityOf(managed.link, managed.entry, isTaken);
+    if (identity === old) return;
+    const known = this.identities.get(identity);
     if (known === undefined) {
       const record = this.identities.get(old);
       if (record !== undefined) this.identities.set(identity, record);
       this.identities.delete(old);
       this.#moveKey(this.runtimeMetrics, old, identity);
-      this.#moveKey(this.settingsFound, old, identity);
       outbox.push({ kind: "forget-lease", identity: old });
     } else {
       managed.table = TABLE_BASE + known.slot;
     }
+    // They are of this very link, whatever it is called.
+    this.#moveKey(this.settingsFound, old, identity);
     managed.identity = identity;
     this.#isDirty = true;
   }
@@ -236,4 +256,8 @@ export class Registry {
     this.identities.set(identity, { ...record, ...change });
     this.#isDirty = true;
   }
+}
+
+function isSameMatch(a: LinkEntry | undefined, b: LinkEntry | undefined): boolean {
+  return JSON.stringify(a?.match) === JSON.stringify(b?.match);
 }

@@ -6,7 +6,7 @@
  * its object (a moment of quiet is waited for, since a link that goes takes its addresses first).
  */
 import { after, type Ifindex, type Instant } from "@mnm/proto/net";
-import { type ObjectKey, type Operation, operationKey } from "../reconcile/index.js";
+import { MAIN_TABLE, type ObjectKey, type Operation, operationKey } from "../reconcile/index.js";
 import type { Refusal } from "./messages.js";
 
 const FIRST_RETRY_MS = 500;
@@ -48,6 +48,28 @@ export class Repairs {
     for (const [key, { operation }] of this.#faults) {
       if (operation.link?.ifindex === ifindex) this.#faults.delete(key);
     }
+  }
+
+  /** What stood in the way of this object is gone. */
+  retry(key: ObjectKey): void {
+    this.#faults.delete(key);
+  }
+
+  /**
+   * Whether an operation waits for another program's default in main to go. That costs unbound
+   * traffic; the uplink itself is usable without.
+   */
+  isObstructed(operation: Operation): boolean {
+    const fault = this.#faults.get(operationKey(operation));
+    const isDefault = operation.kind === "put-route" && operation.route.table === MAIN_TABLE;
+    return isDefault && fault?.refusal.code === "foreign";
+  }
+
+  /** A fault that keeps the uplink of this link from being usable. */
+  blockOf(ifindex: Ifindex): OperationFault | undefined {
+    return [...this.#faults.values()].find(
+      ({ operation }) => operation.link?.ifindex === ifindex && !this.isObstructed(operation),
+    );
   }
 
   retryAll(): void {

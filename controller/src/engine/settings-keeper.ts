@@ -1,8 +1,7 @@
-import type { LinkSettings } from "../link/index.js";
-import { linkRefOf } from "../link/index.js";
+import { type Link, type LinkSettings, linkRefOf } from "../link/index.js";
 import type { SettingsOfLink } from "../plan/index.js";
 import type { KernelModel, WantedSettings } from "../reconcile/index.js";
-import type { Uplink } from "../uplink/index.js";
+import type { SettingsRecord, Uplink } from "../uplink/index.js";
 import type { ManagedLink } from "./managed-link.js";
 import type { Registry } from "./registry.js";
 
@@ -38,9 +37,9 @@ export function wantedSettings(scene: SettingsScene): readonly WantedSettings[] 
     });
   }
   // Links that are no longer managed, but are still here with our settings.
-  for (const [identity, { ifindex }] of registry.settingsFound) {
+  for (const [identity, found] of registry.settingsFound) {
     if (registry.byIdentity(identity) !== undefined) continue;
-    const link = [...kernel.links.values()].find((candidate) => candidate.ifindex === ifindex);
+    const link = [...kernel.links.values()].find((candidate) => isOf(found, candidate, scene));
     if (link === undefined) {
       registry.recordSettings(identity, undefined);
       continue;
@@ -54,30 +53,34 @@ export function wantedSettings(scene: SettingsScene): readonly WantedSettings[] 
 function recordFound(
   identity: string,
   needs: Partial<LinkSettings>,
-  { ifindex, settings }: { readonly ifindex: number; readonly settings: LinkSettings },
-  { registry, bootId }: SettingsScene,
+  link: Link,
+  scene: SettingsScene,
 ): void {
+  const { registry, bootId } = scene;
+  const { ifindex, name, settings } = link;
   const known = registry.settingsFound.get(identity);
-  const isCurrent = known?.bootId === bootId && known.ifindex === ifindex;
+  const isCurrent = known !== undefined && isOf(known, link, scene);
   const values: Partial<Record<SettingName, number>> = isCurrent ? { ...known.values } : {};
   const missing = namesOf(needs).filter(
     (name) => values[name] === undefined && settings[name] !== needs[name],
   );
   if (missing.length === 0) return;
-  for (const name of missing) values[name] = settings[name];
-  registry.recordSettings(identity, { bootId, ifindex, values });
+  for (const setting of missing) values[setting] = settings[setting];
+  registry.recordSettings(identity, { bootId, ifindex, name, mac: link.mac ?? "", values });
 }
 
 /** The found values of settings that are no longer needed; forgets those that are back. */
 function putBack(
   identity: string,
   needs: Partial<LinkSettings>,
-  { ifindex, settings }: { readonly ifindex: number; readonly settings: LinkSettings },
-  { registry, bootId }: SettingsScene,
+  link: Link,
+  scene: SettingsScene,
 ): Partial<LinkSettings> {
+  const { registry } = scene;
+  const { settings } = link;
   const found = registry.settingsFound.get(identity);
   if (found === undefined) return {};
-  if (found.bootId !== bootId || found.ifindex !== ifindex) {
+  if (!isOf(found, link, scene)) {
     registry.recordSettings(identity, undefined);
     return {};
   }
@@ -91,6 +94,14 @@ function putBack(
     registry.recordSettings(identity, kept.length === 0 ? undefined : { ...found, values });
   }
   return pick(found.values, outstanding);
+}
+
+/** Whether a record is of this very link: its number may have been given to another since. */
+function isOf(record: SettingsRecord, link: Link, { bootId }: SettingsScene): boolean {
+  const isSameNumber = record.bootId === bootId && record.ifindex === link.ifindex;
+  const isSameHardware = record.mac === (link.mac ?? "");
+  // A renamed link is told by its MAC; one without a MAC only by its name.
+  return isSameNumber && isSameHardware && (record.mac !== "" || record.name === link.name);
 }
 
 function namesOf(settings: Partial<LinkSettings>): readonly SettingName[] {

@@ -47,6 +47,8 @@ export interface ManagedStatus {
   readonly table: number;
   readonly metric: ManagedLink["metric"];
   readonly gateway: Ipv4 | undefined;
+  /** Whose the address in use is; undefined while there is none. */
+  readonly origin: Uplink["addressing"]["origin"] | undefined;
   readonly lease: Lease | undefined;
   readonly dhcpState: DhcpState["kind"] | undefined;
   readonly counters: ReadonlyMap<string, number>;
@@ -134,6 +136,7 @@ function managedStatus(
     table: managed.table,
     metric: managed.metric,
     gateway: uplink?.addressing.gateway,
+    origin: uplink?.addressing.origin,
     lease: leaseOfLink(managed),
     dhcpState: managed.method.kind === "dhcp" ? managed.dhcp.kind : undefined,
     counters: managed.counters,
@@ -151,6 +154,13 @@ function warningsOfLinks(links: readonly LinkStatus[]) {
       warnings.push({
         link: link.name,
         text: `shares address ${formatAddressOf(address)} with ${managed.sharesAddressWith}; only sockets bound to the device use it`,
+      });
+    }
+    const isBorrowed = managed?.method !== "adopt" && managed?.origin === "adopted";
+    if (isBorrowed) {
+      warnings.push({
+        link: link.name,
+        text: "another program has put the same address on the link; MNM uses it and leaves it to that program (is another DHCP client running?)",
       });
     }
     if (managed?.fault !== undefined) warnings.push({ link: link.name, text: managed.fault.text });

@@ -1,7 +1,7 @@
 import type { Ifindex } from "@mnm/proto/net";
 import { isUsable, linkRefOf } from "../link/index.js";
-import type { KernelAddress, KernelModel } from "../reconcile/index.js";
-import type { Uplink } from "../uplink/index.js";
+import { type KernelAddress, type KernelModel, MNM_PROTOCOL } from "../reconcile/index.js";
+import type { Addressing, Uplink } from "../uplink/index.js";
 import type { LinkState, ManagedLink } from "./managed-link.js";
 
 export type AddressesByLink = ReadonlyMap<Ifindex, readonly KernelAddress[]>;
@@ -31,8 +31,9 @@ export function uplinksOf(
 
 /** The uplink that a managed link is now; undefined while it has no address or no metric. */
 function uplinkOf(managed: ManagedLink, addresses: readonly KernelAddress[]): Uplink | undefined {
-  const addressing = managed.addressing(addresses);
-  if (addressing === undefined || managed.metric === undefined) return undefined;
+  const wanted = managed.addressing(addresses);
+  if (wanted === undefined || managed.metric === undefined) return undefined;
+  const addressing = leftToItsOwner(wanted, addresses);
   return {
     identity: managed.identity,
     link: linkRefOf(managed.link),
@@ -43,6 +44,18 @@ function uplinkOf(managed: ManagedLink, addresses: readonly KernelAddress[]): Up
     carrier: isUsable(managed.link),
     dormant: managed.isDormant,
   };
+}
+
+/**
+ * An address that another program has put on the link already stays that program's: it is used, and
+ * neither refreshed nor removed.
+ */
+function leftToItsOwner(wanted: Addressing, addresses: readonly KernelAddress[]): Addressing {
+  const isForeign = addresses.some(
+    ({ address, length, protocol }) =>
+      address === wanted.address && length === wanted.length && protocol !== MNM_PROTOCOL,
+  );
+  return isForeign ? { ...wanted, origin: "adopted" } : wanted;
 }
 
 export function stateOf(managed: ManagedLink, isAnnounced: boolean, isFaulty: boolean): LinkState {

@@ -26,6 +26,8 @@ export type ModelChange =
   | { readonly kind: "link-added" | "link-removed"; readonly link: Link }
   | { readonly kind: "link-changed"; readonly before: Link; readonly link: Link }
   | { readonly kind: "address-added" | "address-removed"; readonly address: KernelAddress }
+  /** Another program's object is gone from a place that may be wanted. */
+  | { readonly kind: "freed"; readonly key: ObjectKey }
   /** An object of ours was removed or changed, and no operation of ours was under way on it. */
   | { readonly kind: "disturbed"; readonly key: ObjectKey };
 
@@ -203,7 +205,8 @@ export class KernelModel implements KernelView {
     if (existing === undefined || existing.protocol !== protocol) return [];
     map.delete(key);
     const isOurDoing = this.#expected.delete(key);
-    return protocol === MNM_PROTOCOL && !isOurDoing ? [{ kind: "disturbed", key }] : [];
+    if (protocol !== MNM_PROTOCOL) return [{ kind: "freed", key }];
+    return isOurDoing ? [] : [{ kind: "disturbed", key }];
   }
 
   #markStaleVia(ifindex: Ifindex): void {
@@ -230,6 +233,7 @@ function replaceAll<T extends Owned>(
   }
   return [...before].flatMap(([key, old]): readonly ModelChange[] => {
     const now = map.get(key);
+    if (old.protocol !== MNM_PROTOCOL && now === undefined) return [{ kind: "freed", key }];
     const isIntact = old.protocol !== MNM_PROTOCOL || (now !== undefined && isSame(old, now));
     return isIntact ? [] : [{ kind: "disturbed", key }];
   });

@@ -21,6 +21,9 @@ export interface SettingsRecord {
   /** Another boot's values mean nothing: the kernel has started from its defaults. */
   readonly bootId: string;
   readonly ifindex: number;
+  readonly name: string;
+  /** Empty where the link has none. An ifindex alone may be another link's by now. */
+  readonly mac: string;
   readonly values: Partial<LinkSettings>;
 }
 
@@ -80,9 +83,7 @@ function decodeIdentity(raw: unknown): IdentityRecord | undefined {
 }
 
 function decodeSettings(raw: unknown): SettingsRecord | undefined {
-  if (!isRecord(raw) || typeof raw["bootId"] !== "string" || !isRecord(raw["values"])) {
-    return undefined;
-  }
+  if (!isRecord(raw) || !isRecord(raw["values"])) return undefined;
   const ifindex = integerIn(raw["ifindex"], 1, 0x7fff_ffff);
   if (ifindex === undefined) return undefined;
   const values: { -readonly [K in keyof LinkSettings]?: number } = {};
@@ -90,7 +91,10 @@ function decodeSettings(raw: unknown): SettingsRecord | undefined {
     const setting = integerIn(raw["values"][name], 0, 8);
     if (setting !== undefined) values[name] = setting;
   }
-  return { bootId: raw["bootId"], ifindex, values };
+  const [bootId, name, mac] = [raw["bootId"], raw["name"], raw["mac"]];
+  const isComplete = typeof bootId === "string" && typeof name === "string";
+  if (!isComplete || typeof mac !== "string") return undefined;
+  return { bootId, ifindex, name, mac, values };
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {

@@ -162,7 +162,9 @@ describe("decodeState()", () => {
     identities: new Map([
       ["name:wan1", { slot: 1, automaticMetric: 1000, persistedMetric: undefined, usedAt: 7 }],
     ]),
-    settingsFound: new Map([["name:wan1", { bootId: "b", ifindex: 3, values: { rpFilter: 1 } }]]),
+    settingsFound: new Map([
+      ["name:wan1", { bootId: "b", ifindex: 3, name: "wan1", mac: "", values: { rpFilter: 1 } }],
+    ]),
   };
 
   test("is the inverse of encodeState(), through JSON", () => {

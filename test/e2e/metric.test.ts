@@ -28,8 +28,9 @@ describe("mnmctl set-metric", () => {
     await Promise.all([established.close(), fresh.close()]);
     assert.equal((await scenario.link("wan2")).metric, 5);
     await scenario.log.event(EventKind.METRIC_CHANGED, "wan2");
-    const moved = await scenario.log.event(EventKind.DEFAULT_CHANGED, undefined, 1);
-    assert.equal(moved.after, "wan2");
+    await scenario.log.until("wan2 as the default", ({ events }) =>
+      events.some(({ kind, after }) => kind === EventKind.DEFAULT_CHANGED && after === "wan2"),
+    );
   });
 
   test("refuses a taken value with the holder's name, and changes nothing", async () => {

@@ -5,7 +5,7 @@
  * new exists before the old goes. Performing the operations and diffing again yields none; a caller
  * that was interrupted, or lost a notification, repairs everything by starting over.
  */
-import { assertNever, type Ifindex } from "@mnm/proto/net";
+import { assertNever, type Ifindex, type Ipv4 } from "@mnm/proto/net";
 import type { Link, LinkSettings } from "../link/index.js";
 import { type LinkRef, linkRefOf } from "../link/index.js";
 import {
@@ -60,9 +60,16 @@ export function diffKernel(
     ...surplusRules(plan, kernel),
     ...surplusAddresses(plan, kernel),
   ];
+  const foreign = new Set(
+    [...kernel.addresses.values()].flatMap(({ address, protocol }) =>
+      protocol === MNM_PROTOCOL ? [] : [address],
+    ),
+  );
+  const rank = (operation: Operation): number =>
+    isFenceOf(operation, foreign) ? FENCE_OF_FOREIGN_RANK : rankOf(operation);
   return [
-    ...[...puts, ...temporary].toSorted((a, b) => rankOf(a) - rankOf(b)),
-    ...deletes.toSorted((a, b) => rankOf(b) - rankOf(a)),
+    ...[...puts, ...temporary].toSorted((a, b) => rank(a) - rank(b)),
+    ...deletes.toSorted((a, b) => rank(b) - rank(a)),
   ];
 }
 
@@ -89,6 +96,18 @@ function rankOf(operation: Operation): number {
     default:
       return assertNever(operation);
   }
+}
+
+/**
+ * An address that another program put there carries traffic already: its fence comes after the rule
+ * that leads through it, and goes before it, or that traffic would be refused in between.
+ */
+const FENCE_OF_FOREIGN_RANK = 6.5;
+
+function isFenceOf(operation: Operation, addresses: ReadonlySet<Ipv4>): boolean {
+  const isRule = operation.kind === "put-rule" || operation.kind === "delete-rule";
+  const rule = isRule ? operation.rule : undefined;
+  return rule?.kind === "source-unreachable" && addresses.has(rule.from);
 }
 
 function rankOfRoute({ route }: Operation & { kind: "put-route" | "delete-route" }): number {

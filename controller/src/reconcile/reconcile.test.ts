@@ -152,3 +152,20 @@ test("diffKernel() neither changes nor removes what does not carry our mark", ()
   }
   assert.deepEqual(diffKernel(planRouting([]), [], kernel.model), []);
 });
+
+test("the fence of an address that another program put there comes last and goes first", () => {
+  const kernel = new FakeKernel([1]);
+  const uplink = makeUplink(1, { with: { origin: "adopted" } });
+  reconcile(kernel, [makeUplink(1)]);
+  const [[key, address] = []] = kernel.model.addresses;
+  assert.ok(key !== undefined && address !== undefined);
+  for (const map of [kernel.model.routes, kernel.model.rules]) map.clear();
+  kernel.model.addresses.set(key, { ...address, protocol: 0 });
+
+  const adding = reconcile(kernel, [uplink]).split("\n");
+  const at = (text: string) => adding.findIndex((line) => line.includes(text));
+  assert.ok(at("10500 from 10.1.0.2 unreachable") > at("10000 from 10.1.0.2 lookup"));
+  const removing = reconcile(kernel, []).split("\n");
+  assert.match(removing[1] ?? "", /10500 from 10\.1\.0\.2 unreachable/);
+  assert.ok(!removing.some((line) => line.startsWith("ip address")));
+});

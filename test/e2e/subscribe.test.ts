@@ -98,11 +98,11 @@ describe("Subscribe", () => {
     );
     const numbers = scenario.log.events.map(({ sequence }) => sequence);
     assert.ok(numbers.every((n, index) => index === 0 || n === (numbers[index - 1] ?? 0n) + 1n));
-    await scenario.controller.waitForLog(/subscriber that does not read was cut/);
+    await scenario.controller.waitForLog(/subscriber that does not read was cut/, 30_000);
 
     stalled.signal("SIGCONT");
     // It is told, resumes after the last event it has shown, and so shows every one in the end.
-    await stalled.waitForLog(/172\.30\.15\.159\/32 removed/);
+    await stalled.waitForLog(/172\.30\.15\.159\/32 removed/, 30_000);
     const shown = [...stalled.log().matchAll(/#(\d+) /g)].map(([, n]) => Number(n));
     assert.ok(shown.every((n, index) => index === 0 || n === (shown[index - 1] ?? 0) + 1));
     await stalled.stop();

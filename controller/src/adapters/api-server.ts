@@ -43,12 +43,15 @@ const CHANNEL_OPTIONS = {
   "grpc.max_receive_message_length": 64 * 1024,
   "grpc.max_concurrent_streams": 32,
   "grpc-node.max_session_memory": 4,
+  "grpc.enable_channelz": 0,
 };
 
+/** A subscriber that was cut has this long to read why. */
+const CLOSE_AFTER_MS = 5_000;
+
 /**
- * The public API on its unix socket. Two servers stand behind it, one for those who may change
- * things and one for those who may read; which one a connection gets is decided from the peer's
- * credentials before a byte is parsed.
+ * The public API on its unix socket. What a connection may do is decided from the peer's credentials
+ * before a byte is parsed.
  */
 export class ApiServer {
   readonly #dependencies: ApiDependencies;
@@ -63,15 +66,7 @@ export class ApiServer {
   /** Listens; fails when another controller already does, or the path cannot be made. */
   async listen(path: string): Promise<void> {
     await removeStaleSocket(path);
-    const operators = this.#injectorFor(true);
-    const readers = this.#injectorFor(false);
-    const listener = createServer((socket) => {
-      socket.on("error", () => socket.destroy());
-      this.#sockets.add(socket);
-      socket.on("close", () => this.#sockets.delete(socket));
-      const injector = this.#dependencies.mayChange(fdOf(socket)) ? operators : readers;
-      injector.injectConnection(socket);
-    });
+    const listener = createServer((socket) => this.#accept(socket));
     await new Promise<void>((resolve, reject) => {
       listener.once("error", reject);
       listener.listen(path, resolve);
@@ -91,15 +86,23 @@ export class ApiServer {
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  #injectorFor(mayChange: boolean) {
+  /** A server for each connection: what it may do, and how to close it, go with the connection. */
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket);
     const server = new GrpcServer(CHANNEL_OPTIONS);
-    server.addService(NetworkManagerService, this.#handlers(mayChange));
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => {
+      this.#sockets.delete(socket);
+      server.forceShutdown();
+    });
+    server.addService(NetworkManagerService, this.#handlers(socket));
     addReflection(server);
-    return server.createConnectionInjector(ServerCredentials.createInsecure());
+    server.createConnectionInjector(ServerCredentials.createInsecure()).injectConnection(socket);
   }
 
-  #handlers(mayChange: boolean): NetworkManagerServer {
+  #handlers(socket: Socket): NetworkManagerServer {
     const { identity, journal, now, reload, log } = this.#dependencies;
+    const mayChange = this.#dependencies.mayChange(fdOf(socket));
     const changing = <Request, Response>(
       method: (request: Request) => Promise<Response | CallRefusal>,
     ) => this.#unary(async (request: Request) => (mayChange ? method(request) : NOT_PERMITTED));
@@ -134,8 +137,11 @@ export class ApiServer {
       subscribe: (call) => {
         const snapshot = () => this.#links();
         const { instance } = identity;
-        const onCut = (peer: string) =>
+        const onCut = (peer: string) => {
           log.warn({ peer }, "a subscriber that does not read was cut");
+          // What was written before may never be read, and then it cannot read the reason either.
+          setTimeout(() => socket.destroy(), CLOSE_AFTER_MS).unref();
+        };
         const subscription = new Subscription(call, { journal, instance, snapshot, onCut });
         this.#subscriptions.add(subscription);
         const end = () => {
@@ -199,7 +205,7 @@ function badConfig(problems: readonly ConfigProblem[]): CallRefusal {
     first === undefined ? "" : `${first.file}:${first.line}:${first.column}: ${first.text}`;
   return refuseWith(status.INVALID_ARGUMENT, {
     code: Fault_Code.BAD_CONFIG,
-    text: `the configuration has ${problems.length} problem(s), the first is ${where}`,
+    text: `the configuration has ${problems.length === 1 ? "1 problem" : `${problems.length} problems, the first`}: ${where}`,
     hint: "the one before it stays in force",
     problems: problems.map(encodeProblem),
   });

@@ -26,8 +26,6 @@ export interface SubscriptionDependencies {
 const MAX_BACKLOG = 1024;
 /** Not reading is taking nothing for this long: a burst overtakes everybody for a moment. */
 const STALLED_AFTER_MS = 1_000;
-/** A subscriber that was cut has this long to read why. */
-const CLOSE_AFTER_MS = 5_000;
 const MIN_HEARTBEAT_MS = 1_000;
 
 /**
@@ -151,8 +149,6 @@ export class Subscription {
       oldestSequence: BigInt(oldest),
     });
     this.#call.emit("error", refusal);
-    // What was written before may never be read; then the status cannot reach the client either.
-    setTimeout(() => this.#call.destroy(), CLOSE_AFTER_MS).unref();
   }
 
   #wants({ event }: JournalEntry): boolean {

@@ -179,7 +179,7 @@ function warningsOfHost({ kernel, registry, helper, configProblems }: StatusScen
   if (configProblems.length > 0) {
     warnings.push({
       link: "",
-      text: `the configuration file has ${configProblems.length} problem(s); the one before it stays in force`,
+      text: `the configuration file has ${configProblems.length === 1 ? "1 problem" : `${configProblems.length} problems`}; the one before it stays in force`,
     });
   }
   const metrics = [...registry.managed.values()].flatMap(({ metric }) => metric?.value ?? []);

@@ -104,7 +104,7 @@ export class Scenario implements AsyncDisposable {
   helper: Program;
   controller: Program;
   readonly client: NetworkManagerClient;
-  readonly log: EventLog;
+  log: EventLog;
 
   private constructor(lab: Lab, helper: Program, controller: Program) {
     this.lab = lab;
@@ -126,12 +126,25 @@ export class Scenario implements AsyncDisposable {
         lab.startController(start),
       ]);
       const scenario = new Scenario(lab, helper, controller);
+      await scenario.#connected();
       await scenario.usable(usable);
       return scenario;
     } catch (error) {
       await lab.close();
       throw error;
     }
+  }
+
+  /** Subscribes once the controller listens: its socket is there a moment before it does. */
+  async #connected(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.client.waitForReady(Date.now() + PATIENCE_MS, (error) => {
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+    });
+    this.log.close();
+    this.log = new EventLog(this.client);
   }
 
   /** Waits until that many uplinks are usable, by what the stream says. */

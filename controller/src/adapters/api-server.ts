@@ -1,4 +1,4 @@
-import { chmodSync, unlinkSync } from "node:fs";
+import { chmodSync, renameSync, rmSync } from "node:fs";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import {
   Server as GrpcServer,
@@ -58,6 +58,7 @@ export class ApiServer {
   readonly #subscriptions = new Set<Subscription>();
   readonly #sockets = new Set<Socket>();
   #listener: Server | undefined;
+  #path: string | undefined;
 
   constructor(dependencies: ApiDependencies) {
     this.#dependencies = dependencies;
@@ -65,14 +66,18 @@ export class ApiServer {
 
   /** Listens; fails when another controller already does, or the path cannot be made. */
   async listen(path: string): Promise<void> {
-    await removeStaleSocket(path);
+    await refuseIfTaken(path);
+    rmSync(`${path}.new`, { force: true });
     const listener = createServer((socket) => this.#accept(socket));
     await new Promise<void>((resolve, reject) => {
       listener.once("error", reject);
-      listener.listen(path, resolve);
+      listener.listen(`${path}.new`, resolve);
     });
     // Anybody local may read; who may change things is decided by the peer's credentials.
-    chmodSync(path, 0o666);
+    chmodSync(`${path}.new`, 0o666);
+    // It appears at its place only now, when it answers everybody.
+    renameSync(`${path}.new`, path);
+    this.#path = path;
     this.#listener = listener;
   }
 
@@ -83,6 +88,8 @@ export class ApiServer {
 
   close(): void {
     this.#listener?.close();
+    // Node removes the name that it listened on, which is not this one any more.
+    if (this.#path !== undefined) rmSync(this.#path, { force: true });
     for (const socket of this.#sockets) socket.destroy();
   }
 
@@ -230,7 +237,7 @@ function isRefusal(answer: unknown): answer is CallRefusal {
 }
 
 /** A socket that nobody listens on is left over from a kill; one that somebody does is not ours. */
-async function removeStaleSocket(path: string): Promise<void> {
+async function refuseIfTaken(path: string): Promise<void> {
   const isTaken = await new Promise<boolean>((resolve) => {
     const probe = createConnection(path);
     probe.once("connect", () => {
@@ -240,11 +247,6 @@ async function removeStaleSocket(path: string): Promise<void> {
     probe.once("error", () => resolve(false));
   });
   if (isTaken) throw new Error(`another controller listens on ${path}`);
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
-  }
 }
 
 /** Node keeps the descriptor in the handle, and offers no other way to it. */

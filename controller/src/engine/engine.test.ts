@@ -178,6 +178,23 @@ describe("Engine", () => {
     assert.equal(reply.newDefault, "wan2");
   });
 
+  test("a metric that another link has persisted is not persisted twice, even while hidden", () => {
+    const simulation = new EngineSimulation(makeWorld([1, 2]));
+    const set = (id: number, link: string, metric: number, persist: boolean) => {
+      const request = { kind: "set-metric", link, metric, swap: false, persist } as const;
+      simulation.post({ kind: "request", id, request });
+      return simulation.replies.at(-1);
+    };
+    assert.equal(set(1, "wan1", 6, true)?.kind, "metric-set");
+    assert.equal(set(2, "wan1", 7, false)?.kind, "metric-set");
+    const refused = set(3, "wan2", 6, true);
+    assert.deepEqual(refused?.kind === "refused" ? refused.fault : refused, {
+      code: "metric-taken",
+      metric: 6,
+      holder: "wan1",
+    });
+  });
+
   test("whatever happens, the kernel ends up holding what a fresh start would give it", () => {
     fc.assert(
       fc.property(fc.array(anyMove, { maxLength: 25 }), (moves) => {

@@ -5,13 +5,14 @@ import {
 } from "@mnm/proto/helper";
 import { assertNever, formatIpv4, ipv4FromUint32 } from "@mnm/proto/net";
 import type { AllowList } from "./allow-list.js";
-import { BatchFacts } from "./facts.js";
+import { KernelFacts } from "./facts.js";
 import { attempt, encodeFault, HelperError } from "./fault.js";
 import type { Log } from "./log.js";
-import * as address from "./operations/address.js";
-import * as settings from "./operations/link-settings.js";
-import * as route from "./operations/route.js";
-import * as rule from "./operations/rule.js";
+import { deleteAddress, putAddress } from "./operations/address.js";
+import type { OperationContext } from "./operations/check.js";
+import { putLinkSettings } from "./operations/link-settings.js";
+import { deleteRoute, putRoute } from "./operations/route.js";
+import { deleteRule, putRule } from "./operations/rule.js";
 import type { RouteSocket } from "./route-socket.js";
 
 export interface ApplyContext {
@@ -28,7 +29,7 @@ export function applyOperations(
   operations: readonly Operation[],
   context: ApplyContext,
 ): readonly OperationResult[] {
-  const facts = new BatchFacts(context.socket);
+  const facts = new KernelFacts(context.socket);
   const failedGroups = new Set<number>();
   return operations.map(({ group, change }) => {
     if (failedGroups.has(group)) return { outcome: Outcome.SKIPPED, fault: undefined };
@@ -51,46 +52,38 @@ export function resultOf(operation: string, log: Log, run: () => unknown): Opera
   return { outcome: Outcome.REFUSED, fault };
 }
 
-function perform(
-  change: Operation["change"],
-  context: ApplyContext & { readonly facts: BatchFacts },
-): unknown {
-  const { socket, facts } = context;
+function perform(change: Operation["change"], context: OperationContext): unknown {
   switch (change?.$case) {
     case undefined:
-      throw new HelperError({ code: "malformed", field: "change", must: "present and known" });
+      throw new HelperError("malformed", "change must be present and known", { field: "change" });
     case "putAddress":
-      address.putAddress(socket, facts, address.checkPutAddress(change.value, context));
-      return facts.forgetAddresses();
-    case "deleteAddress": {
-      const checked = address.checkDeleteAddress(change.value, context);
-      facts.forgetAddresses();
-      return address.deleteAddress(socket, checked);
-    }
+      return putAddress(change.value, context);
+    case "deleteAddress":
+      return deleteAddress(change.value, context);
     case "putRoute":
-      return route.putRoute(socket, route.checkPutRoute(change.value, context));
+      return putRoute(change.value, context);
     case "deleteRoute":
-      return route.deleteRoute(socket, route.checkDeleteRoute(change.value, context));
+      return deleteRoute(change.value, context);
     case "putRule":
-      return rule.putRule(socket, rule.checkPutRule(change.value, context));
+      return putRule(change.value, context);
     case "deleteRule":
-      return rule.deleteRule(socket, rule.checkDeleteRule(change.value, context));
+      return deleteRule(change.value, context);
     case "putLinkSettings":
-      return settings.putLinkSettings(socket, settings.checkPutLinkSettings(change.value, context));
+      return putLinkSettings(change.value, context);
     default:
       return assertNever(change);
   }
 }
 
-const ADDRESSES = "address broadcast peer network gateway preferredSource from server source".split(
-  " ",
-);
+const ADDRESSES = `address addresses broadcast peer network gateway preferredSource from server
+  source sender target`.split(/\s+/);
 
 /** A request as text for people, before anything of it was checked: so all lengths are bounded. */
 export function describe(value: unknown, field = ""): string {
   if (value instanceof Uint8Array) {
     return value.length > 6 ? `(${value.length} bytes)` : Buffer.from(value).toString("hex");
   }
+  if (Array.isArray(value)) return `${value.slice(0, 4).map((one) => describe(one, field))}`;
   if (typeof value === "object" && value !== null) {
     const present = Object.entries(value).filter(([, one]) => one !== undefined && one !== "");
     const inner = present.map(([key, one]) => `${key}=${describe(one, key)}`).join(" ");

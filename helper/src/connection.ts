@@ -1,10 +1,9 @@
 import type { Socket } from "node:net";
 import {
+  type handleServerStreamingCall,
   type handleUnaryCall,
-  Metadata,
   Server,
   ServerCredentials,
-  type ServerWritableStream,
   status,
 } from "@grpc/grpc-js";
 import {
@@ -12,20 +11,16 @@ import {
   type HelloResponse,
   type HelperServer,
   HelperService,
-  type ReceiveDhcpRequest,
-  type ReceiveDhcpResponse,
 } from "@mnm/proto/helper";
-import type { ReceivedDhcp } from "./packet-port.js";
-import { CallError, type VerbContext, Verbs } from "./verbs.js";
+import { CallError } from "./call-error.js";
+import type { PacketStream } from "./packet-stream.js";
+import { type VerbContext, Verbs } from "./verbs.js";
 
 /** The version of the contract that is spoken here. */
 export const PROTOCOL_VERSION = 1;
 
 /** A connection that has not said Hello after this time is closed. */
 const HELLO_DEADLINE_MS = 2000;
-
-/** DHCP replies that wait for a slow peer. */
-const MOST_QUEUED = 256;
 
 const OPTIONS = {
   "grpc.max_receive_message_length": 64 * 1024,
@@ -35,11 +30,9 @@ const OPTIONS = {
   "grpc.enable_channelz": 0,
 };
 
-type DhcpStream = ServerWritableStream<ReceiveDhcpRequest, ReceiveDhcpResponse>;
-
 type State =
   | { readonly kind: "new"; readonly deadline: NodeJS.Timeout }
-  | { readonly kind: "ready"; readonly verbs: Verbs; readonly stream: DhcpStream | undefined }
+  | { readonly kind: "ready"; readonly verbs: Verbs }
   | { readonly kind: "closed" };
 
 export interface ConnectionDependencies {
@@ -92,11 +85,14 @@ export class Connection {
   #service(): HelperServer {
     return {
       hello: this.#unary((request: HelloRequest) => this.#hello(request)),
-      apply: this.#unary((request) => this.#ready().verbs.apply(request)),
-      openPackets: this.#unary((request) => this.#ready().verbs.openPackets(request)),
-      closePackets: this.#unary((request) => this.#ready().verbs.closePackets(request)),
-      sendDhcp: this.#unary((request) => this.#ready().verbs.sendDhcp(request)),
-      receiveDhcp: (call) => this.#receiveDhcp(call),
+      apply: this.#unary((request) => this.#verbs().apply(request)),
+      openPackets: this.#unary((request) => this.#verbs().openPackets(request)),
+      closePackets: this.#unary((request) => this.#verbs().closePackets(request)),
+      sendDhcp: this.#unary((request) => this.#verbs().sendDhcp(request)),
+      receiveDhcp: this.#streaming(() => this.#verbs().dhcp),
+      watchArp: this.#unary((request) => this.#verbs().watchArp(request)),
+      sendArp: this.#unary((request) => this.#verbs().sendArp(request)),
+      receiveArp: this.#streaming(() => this.#verbs().arp),
     };
   }
 
@@ -108,6 +104,19 @@ export class Connection {
         respond(null, run(call.request));
       } catch (cause) {
         respond(this.#refusal(cause));
+      }
+    };
+  }
+
+  #streaming<Request, Packet extends { readonly ifindex: number }>(
+    streamOf: () => PacketStream<Packet>,
+  ): handleServerStreamingCall<Request, Packet> {
+    return (call) => {
+      call.on("error", () => {});
+      try {
+        streamOf().open(call);
+      } catch (cause) {
+        call.emit("error", this.#refusal(cause));
       }
     };
   }
@@ -135,45 +144,18 @@ export class Connection {
       throw new CallError(status.FAILED_PRECONDITION, text);
     }
     clearTimeout(this.#state.deadline);
-    const verbs = new Verbs(context, (dhcp) => this.#deliver(dhcp));
-    this.#state = { kind: "ready", verbs, stream: undefined };
+    this.#state = { kind: "ready", verbs: new Verbs(context) };
     onReady(this);
     return hello;
   }
 
-  #ready(): Extract<State, { kind: "ready" }> {
+  #verbs(): Verbs {
     if (this.#state.kind !== "ready") throw this.#outOfOrder();
-    return this.#state;
+    return this.#state.verbs;
   }
 
   #outOfOrder(): CallError {
     this.close("A verb outside of its state");
     return new CallError(status.FAILED_PRECONDITION, "Hello comes first, and once");
-  }
-
-  #receiveDhcp(call: DhcpStream): void {
-    call.on("error", () => {});
-    try {
-      const state = this.#ready();
-      const second = "This connection has its stream already";
-      if (state.stream !== undefined) throw new CallError(status.ALREADY_EXISTS, second);
-      this.#state = { ...state, stream: call };
-    } catch (cause) {
-      call.emit("error", this.#refusal(cause));
-      return;
-    }
-    call.on("cancelled", () => {
-      if (this.#state.kind === "ready") this.#state = { ...this.#state, stream: undefined };
-    });
-    // At once, so that the caller knows that it misses nothing from now on.
-    call.sendMetadata(new Metadata());
-  }
-
-  #deliver({ ifindex, payload, source }: ReceivedDhcp): boolean {
-    const stream = this.#state.kind === "ready" ? this.#state.stream : undefined;
-    // Servers and clients of DHCP repeat themselves; our memory is not theirs to fill.
-    if (stream === undefined || stream.writableLength >= MOST_QUEUED) return false;
-    stream.write({ ifindex, payload: Buffer.from(payload), source });
-    return true;
   }
 }

@@ -1,21 +1,10 @@
 import type { DhcpMessage } from "@mnm/proto/helper";
-import { type Branded, type Ipv4, ipv4FromUint32 } from "@mnm/proto/net";
-import { demand } from "./fault.js";
+import { encodeUdpPacket, ipv4FromUint32 } from "@mnm/proto/net";
+import { demand, kernelDid } from "./fault.js";
 import * as check from "./operations/check.js";
+import { ETH_P, sendFrame, withSocket } from "./packet-port.js";
+import { AF_INET, internetAddress, SOCK_RAW, SOL_SOCKET, send, setOption, u32 } from "./sys.js";
 
-/** A DHCP message that passed {@link checkDhcpMessage}, with the addresses of its packet. */
-export type CheckedDhcpMessage = Branded<
-  {
-    readonly link: check.CheckedLink;
-    readonly payload: Buffer;
-    readonly source: Ipv4;
-    /** Undefined: broadcast. */
-    readonly server: Ipv4 | undefined;
-  },
-  "CheckedDhcpMessage"
->;
-
-const ARPHRD_ETHER = 1;
 /** ARPHRD_* of links that carry bare IP packets: ARPHRD_RAWIP and ARPHRD_NONE. */
 const RAW_IP = [519, 65_534];
 
@@ -25,8 +14,7 @@ export function checkPacketLink(
   context: check.CheckContext,
 ): check.CheckedLink {
   const link = check.checkLink(ref, context);
-  const isEther = link.hardware === ARPHRD_ETHER && link.mac.length === 6;
-  const carriesIp = isEther || RAW_IP.includes(link.hardware);
+  const carriesIp = check.isEthernet(link) || RAW_IP.includes(link.hardware);
   demand(carriesIp, "not-permitted", "link", "Ethernet-like or raw IP");
   return link;
 }
@@ -35,19 +23,16 @@ export function checkPacketLink(
  * A message that a client of this link may send. Offsets are those of RFC 2131 §2, figure 1.
  * Options are not looked at: with our own hardware address, a client may say what it likes.
  */
-export function checkDhcpMessage(
-  request: DhcpMessage,
-  context: check.CheckContext,
-): CheckedDhcpMessage {
+export function checkDhcpMessage(request: DhcpMessage, context: check.CheckContext) {
   const { payload, server, source } = request;
   const link = checkPacketLink(request.link, context);
   const isBody = (condition: boolean, must: string) =>
     demand(condition, "malformed", "payload", must);
   isBody(payload.length >= 240 && payload.length <= 1472, "240 to 1472 bytes");
   isBody(payload[0] === BOOTREQUEST, "a BOOTREQUEST");
-  const hlen = link.hardware === ARPHRD_ETHER ? 6 : 0;
+  const hlen = check.isEthernet(link) ? 6 : 0;
   // No number of a raw IP link fits into the byte of htype, so that the client has to choose.
-  isBody(hlen === 0 || payload[1] === ARPHRD_ETHER, `with htype ${ARPHRD_ETHER}`);
+  isBody(hlen === 0 || payload[1] === HTYPE_ETHERNET, `with htype ${HTYPE_ETHERNET}`);
   isBody(payload[2] === hlen, `with hlen ${hlen}`);
   const chaddr = Buffer.alloc(16);
   chaddr.set(link.mac.subarray(0, hlen));
@@ -60,13 +45,35 @@ export function checkDhcpMessage(
   if (ciaddr !== 0) check.checkOwn("ciaddr", ciaddr, { link, facts: context.facts });
   if (server === undefined) {
     demand(source === undefined, "malformed", "source", "absent for broadcast");
-    return { link, payload, source: ciaddr, server } as CheckedDhcpMessage;
+    return { link, payload, source: ciaddr, server };
   }
   const isOwn = ciaddr !== 0 && source === ciaddr;
   demand(isOwn, "not-permitted", "source", "ciaddr, an address of the link, for unicast");
-  const to = check.checkUnicast("server", server);
-  return { link, payload, source: ciaddr, server: to } as CheckedDhcpMessage;
+  return { link, payload, source: ciaddr, server: check.checkUnicast("server", server) };
+}
+
+/** Without a server by broadcast. Throws HelperError when the kernel refuses. */
+export function sendDhcpMessage(message: ReturnType<typeof checkDhcpMessage>): void {
+  const { source, server } = message;
+  const { ifindex } = message.link;
+  const addresses = { source, destination: server ?? BROADCAST };
+  const ends = { ...addresses, sourcePort: 68, destinationPort: 67 };
+  const packet = encodeUdpPacket(ends, message.payload);
+  if (server === undefined) {
+    sendFrame({ ifindex, protocol: ETH_P.IP }, packet);
+    return;
+  }
+  // By a raw socket, so that the kernel routes it and resolves the next hop; over this link by
+  // number, so that one that is renamed stays the same.
+  withSocket([AF_INET, SOCK_RAW, IPPROTO_RAW], (fd) => {
+    kernelDid(setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, u32(ifindex)));
+    kernelDid(send(fd, packet, internetAddress(server)));
+  });
 }
 
 const BOOTREQUEST = 1;
+const HTYPE_ETHERNET = 1;
 const MAGIC_COOKIE = 0x6382_5363;
+const IPPROTO_RAW = 255;
+const SO_BINDTOIFINDEX = 62;
+const BROADCAST = ipv4FromUint32(0xffff_ffff);

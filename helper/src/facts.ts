@@ -1,7 +1,16 @@
 import * as net from "@mnm/proto/net";
-import { formatAddress, formatLink, parseLink } from "netlink/dist/rt/gen_structs.js";
+import {
+  formatAddress,
+  formatLink,
+  formatRoute,
+  formatRouteAttrs,
+  MessageType,
+  parseLink,
+} from "netlink/dist/rt/gen_structs.js";
 import { getMap, getString } from "netlink/dist/structs.js";
+import { MNM_PROTOCOL } from "./allow-list.js";
 import type { RouteSocket } from "./route-socket.js";
+import { AF_INET } from "./sys.js";
 
 /** A link as the kernel has it at this moment. */
 export interface KernelLink {
@@ -13,6 +22,7 @@ export interface KernelLink {
   readonly hardware: number;
   readonly isLoopback: boolean;
   readonly isPointToPoint: boolean;
+  readonly isNoArp: boolean;
 }
 
 /** An IPv4 address of a link as the kernel has it. */
@@ -29,19 +39,11 @@ export interface KernelAddress {
 }
 
 /** What the checks may ask about the kernel. Throws HelperError when the kernel does not answer. */
-export interface Facts {
-  link(ifindex: number): KernelLink | undefined;
-  /** The addresses of all links. */
-  addresses(): readonly KernelAddress[];
-}
+export type Facts = Pick<KernelFacts, "link" | "addresses" | "ownRoutes">;
 
-/**
- * Facts as of one batch: looked up when first asked for, and kept no longer, since an ifindex
- * may be another link's a moment later.
- */
-export class BatchFacts implements Facts {
+/** Facts as of one batch: an ifindex may be another link's a moment later. */
+export class KernelFacts {
   readonly #socket: RouteSocket;
-  readonly #links = new Map<number, KernelLink | undefined>();
   #addresses: readonly KernelAddress[] | undefined;
 
   constructor(socket: RouteSocket) {
@@ -51,19 +53,22 @@ export class BatchFacts implements Facts {
   link(ifindex: number): KernelLink | undefined {
     // From 1, and an int in the kernel: outside of that there is no link, whatever it would say.
     if (ifindex < 1 || ifindex > 0x7fff_ffff) return undefined;
-    if (!this.#links.has(ifindex)) {
-      const request = [formatLink({ index: ifindex })];
-      const payload = this.#socket.lookup(RTM_GETLINK, request, "ENODEV");
-      this.#links.set(ifindex, payload === undefined ? undefined : parseKernelLink(payload));
-    }
-    return this.#links.get(ifindex);
+    const request = [formatLink({ index: ifindex })];
+    const payload = this.#socket.lookup(MessageType.GETLINK, request, "ENODEV");
+    return payload === undefined ? undefined : parseKernelLink(payload);
   }
 
+  /** The addresses of all links. */
   addresses(): readonly KernelAddress[] {
     this.#addresses ??= this.#socket
-      .dump(RTM_GETADDR, [formatAddress({ family: AF_INET })])
+      .dump(MessageType.GETADDR, [formatAddress({ family: AF_INET })])
       .flatMap((payload) => parseKernelAddress(payload) ?? []);
     return this.#addresses;
+  }
+
+  /** The routes of protocol 77, in all tables. */
+  ownRoutes(): readonly KernelRoute[] {
+    return dumpRoutes(this.#socket, { protocol: MNM_PROTOCOL });
   }
 
   /** An address was put or deleted: the next question is answered by the kernel again. */
@@ -72,19 +77,54 @@ export class BatchFacts implements Facts {
   }
 }
 
+/** An IPv4 route as the kernel has it. */
+export type KernelRoute = ReturnType<typeof dumpRoutes>[number];
+
+/** The routes of a protocol or in a table; the kernel leaves out the others. */
+export function dumpRoutes(
+  socket: RouteSocket,
+  { protocol = 0, ...attributes }: { readonly protocol?: number; readonly table?: number },
+) {
+  const request = [formatRoute({ family: AF_INET, protocol }), formatRouteAttrs(attributes)];
+  return socket.dump(MessageType.GETROUTE, request).map((payload) => {
+    // struct rtmsg: family, destination length, source length, TOS, table, protocol.
+    const attributes = attributesOf(payload, 12);
+    return {
+      length: payload.readUInt8(1),
+      tos: payload.readUInt8(3),
+      protocol: payload.readUInt8(5),
+      // What is absent is 0, or there are several.
+      table: attributes.get(RTA.TABLE)?.readUInt32LE(0) ?? 0,
+      network: attributes.get(RTA.DST)?.readUInt32BE(0) ?? 0,
+      metric: attributes.get(RTA.PRIORITY)?.readUInt32LE(0) ?? 0,
+      ifindex: attributes.get(RTA.OIF)?.readUInt32LE(0) ?? 0,
+      gateway: attributes.get(RTA.GATEWAY)?.readUInt32BE(0) ?? 0,
+    };
+  });
+}
+
+/**
+ * The attributes behind a header, by number. The parsers that `netlink` has for them throw at
+ * some, such as RTA_VIA.
+ */
+function attributesOf(payload: Buffer, header: number): ReadonlyMap<number, Buffer> {
+  return getMap(payload.subarray(header), (data) => data);
+}
+
 /** Reads the payload of RTM_NEWLINK; only what the checks need. */
 export function parseKernelLink(payload: Buffer): KernelLink {
   const { index = 0, flags = {} } = parseLink(payload.subarray(0, 16));
-  const attributes = getMap(payload.subarray(16), (data) => data);
-  const name = attributes.get(IFLA_IFNAME);
+  const attributes = attributesOf(payload, 16);
+  const name = attributes.get(IFLA.IFNAME);
   return {
     ifindex: index,
     name: name === undefined ? "" : getString(name),
-    mac: attributes.get(IFLA_ADDRESS) ?? new Uint8Array(0),
+    mac: attributes.get(IFLA.ADDRESS) ?? NOTHING,
     // Not from parseLink(), which yields a name where it knows one.
     hardware: payload.readUInt16LE(2),
     isLoopback: flags.loopback === true,
     isPointToPoint: flags.pointopoint === true,
+    isNoArp: flags.noarp === true,
   };
 }
 
@@ -92,11 +132,9 @@ export function parseKernelLink(payload: Buffer): KernelLink {
 export function parseKernelAddress(payload: Buffer): KernelAddress | undefined {
   // struct ifaddrmsg: family, prefix length, flags, scope, ifindex.
   const length = net.prefixLengthFromNumber(payload.readUInt8(1));
-  const attributes = getMap(payload.subarray(8), (data) => data);
-  const ipv4 = (type: number): net.Ipv4 | undefined => {
-    const data = attributes.get(type);
-    return data?.length === 4 ? net.ipv4FromUint32(data.readUInt32BE(0)) : undefined;
-  };
+  const attributes = attributesOf(payload, 8);
+  const ipv4 = (type: number): net.Ipv4 | undefined =>
+    net.ipv4FromBytes(attributes.get(type) ?? NOTHING);
   // IFA_ADDRESS is the peer, or the address itself; only IFA_LOCAL is always the address.
   const address = ipv4(IFA.LOCAL);
   if (address === undefined || length === undefined) return undefined;
@@ -111,17 +149,8 @@ export function parseKernelAddress(payload: Buffer): KernelAddress | undefined {
   };
 }
 
-const AF_INET = 2;
-const RTM_GETLINK = 18;
-const RTM_GETADDR = 22;
-const IFLA_ADDRESS = 1;
-const IFLA_IFNAME = 3;
-/** Of these `netlink` does not know PROTO, the owner's mark. Linux 5.18. */
-export const IFA = {
-  ADDRESS: 1,
-  LOCAL: 2,
-  BROADCAST: 4,
-  CACHEINFO: 6,
-  FLAGS: 8,
-  PROTO: 11,
-} as const;
+const NOTHING = new Uint8Array(0);
+const IFLA = { ADDRESS: 1, IFNAME: 3 } as const;
+const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, TABLE: 15 } as const;
+/** PROTO is the owner's mark, from Linux 5.18 on. */
+export const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4, PROTO: 11 } as const;

@@ -1,17 +1,19 @@
+import { getSystemErrorName } from "node:util";
 import { OperationFault_Code as Code, type OperationFault } from "@mnm/proto/helper";
-import { assertNever, err, ok, type Result } from "@mnm/proto/net";
+import { err, ok, type Result } from "@mnm/proto/net";
 
-/** What can be wrong with a request as such. */
-type RequestFaultCode = "malformed" | "not-permitted" | "link-mismatch";
+const CODES = {
+  malformed: Code.MALFORMED,
+  "not-permitted": Code.NOT_PERMITTED,
+  "link-mismatch": Code.LINK_MISMATCH,
+  foreign: Code.FOREIGN,
+  "kernel-refused": Code.KERNEL_REFUSED,
+} as const;
 
-/**
- * Why one operation was not carried out. The caller branches on `code`; people read
- * {@link describeFault}. `field` is a field of the request as the `.proto` spells it.
- */
-export type HelperFault =
-  | { readonly code: RequestFaultCode; readonly field: string; readonly must: string }
-  | { readonly code: "foreign"; readonly protocol: number }
-  | { readonly code: "kernel-refused"; readonly errno: string; readonly kernelText: string };
+/** Why one operation was not carried out, in the fields of the `.proto`. */
+export interface HelperFault extends Omit<OperationFault, "code"> {
+  readonly code: keyof typeof CODES;
+}
 
 /**
  * A fault on its way to the border of its operation, where {@link attempt} makes it a value.
@@ -22,20 +24,38 @@ export class HelperError extends Error {
   override readonly name = "HelperError";
   readonly fault: HelperFault;
 
-  constructor(fault: HelperFault) {
-    super(describeFault(fault));
-    this.fault = fault;
+  constructor(code: HelperFault["code"], text: string, details: Partial<HelperFault> = {}) {
+    super(text);
+    this.fault = { code, text, field: "", errno: "", kernelText: "", ...details };
   }
 }
 
 /** Refuses the operation unless the condition holds. */
 export function demand(
   condition: boolean,
-  code: RequestFaultCode,
+  code: "malformed" | "not-permitted" | "link-mismatch",
   field: string,
   must: string,
 ): asserts condition {
-  if (!condition) throw new HelperError({ code, field, must });
+  if (!condition) throw new HelperError(code, `${field} must be ${must}`, { field });
+}
+
+/** Refuses to touch what does not carry our mark. */
+export function foreign(protocol: number): HelperError {
+  return new HelperError("foreign", `it belongs to another program (protocol ${protocol})`);
+}
+
+/** What the kernel refused, from its negative errno. */
+export function kernelRefused(result: number, kernelText = ""): HelperError {
+  const errno = getSystemErrorName(result);
+  const text = `the kernel says ${errno} ${kernelText}`.trimEnd();
+  return new HelperError("kernel-refused", text, { errno, kernelText });
+}
+
+/** The result of a system call; refuses the operation when the kernel refused the call. */
+export function kernelDid(result: number): number {
+  if (result < 0) throw kernelRefused(result);
+  return result;
 }
 
 /** Runs an operation; what it refuses is a value from here on. */
@@ -48,35 +68,7 @@ export function attempt<T>(operation: () => T): Result<T, HelperFault> {
   }
 }
 
-/** Says why, without the operation that was attempted. */
-export function describeFault(fault: HelperFault): string {
-  switch (fault.code) {
-    case "malformed":
-    case "not-permitted":
-    case "link-mismatch":
-      return `${fault.field} must be ${fault.must}`;
-    case "foreign":
-      return `it belongs to another program (protocol ${fault.protocol})`;
-    case "kernel-refused":
-      return `the kernel says ${fault.errno} ${fault.kernelText}`.trimEnd();
-    default:
-      return assertNever(fault);
-  }
-}
-
 /** The fault as it travels; `operation` says what was attempted. */
 export function encodeFault(fault: HelperFault, operation: string): OperationFault {
-  const { errno, kernelText } =
-    fault.code === "kernel-refused" ? fault : { errno: "", kernelText: "" };
-  const field = "field" in fault ? fault.field : "";
-  const text = `Refused ${operation}: ${describeFault(fault)}`;
-  return { code: CODES[fault.code], field, errno, kernelText, text };
+  return { ...fault, code: CODES[fault.code], text: `Refused ${operation}: ${fault.text}` };
 }
-
-const CODES = {
-  malformed: Code.MALFORMED,
-  "not-permitted": Code.NOT_PERMITTED,
-  "link-mismatch": Code.LINK_MISMATCH,
-  foreign: Code.FOREIGN,
-  "kernel-refused": Code.KERNEL_REFUSED,
-} as const;

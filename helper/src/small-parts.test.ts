@@ -71,6 +71,7 @@ describe("what the kernel says", () => {
         hardware: 1,
         isLoopback: false,
         isPointToPoint: false,
+        isNoArp: false,
       },
     );
   });

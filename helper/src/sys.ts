@@ -2,6 +2,7 @@
  * The kernel's calls that Node does not offer. The only file that knows koffi: a dozen fixed
  * prototypes of libc. Failure comes back as a negative errno, as from the kernel itself.
  */
+import { type Ipv4, ipv4ToBytes } from "@mnm/proto/net";
 import koffi from "koffi";
 
 const libc = koffi.load(null);
@@ -26,7 +27,6 @@ const c = {
   setsockopt: libc.func("int setsockopt(int, int, int, const void *, uint32_t)"),
   setFilter: libc.func("setsockopt", "int", ["int", "int", "int", "sock_fprog *", "uint32_t"]),
   sendto: libc.func("long sendto(int, const void *, size_t, int, const void *, uint32_t)"),
-  recv: libc.func("long recv(int, void *, size_t, int)"),
   recvmsg: libc.func("long recvmsg(int, _Inout_ msghdr *, int)"),
   close: libc.func("int close(int)"),
 };
@@ -78,20 +78,18 @@ export function send(fd: Fd, bytes: Uint8Array, address?: Uint8Array): number {
   return resultOf(c.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, to, to?.length ?? 0));
 }
 
-/** Waits as SO_RCVTIMEO says. More than `buffer` holds comes back as the true length. */
-export function receive(fd: Fd, buffer: Uint8Array): number {
-  return resultOf(c.recv(fd, buffer, buffer.length, MSG_TRUNC));
-}
-
-/** Like {@link receive} without waiting, and with what the kernel adds in `control`. */
-export function receiveMessage(fd: Fd, buffer: Uint8Array, control: Uint8Array): number {
+/**
+ * Waits as SO_RCVTIMEO says, and not at all on a socket of {@link SOCK_NONBLOCK}. More than
+ * `buffer` holds comes back as the true length. In `control` is what the kernel adds.
+ */
+export function receive(fd: Fd, buffer: Uint8Array, control = new Uint8Array(0)): number {
   const message = {
     msg_iov: [{ iov_base: buffer, iov_len: buffer.length }],
     msg_iovlen: 1,
     msg_control: control,
     msg_controllen: control.length,
   };
-  return resultOf(c.recvmsg(fd, message, MSG_DONTWAIT | MSG_TRUNC));
+  return resultOf(c.recvmsg(fd, message, MSG_TRUNC));
 }
 
 /** Closes in another thread: a bound packet socket makes close(2) wait 8 ms for readers. */
@@ -125,6 +123,20 @@ export function watchReadable(fd: Fd, onReadable: () => void): { close(): void }
   };
 }
 
+/** struct sockaddr_ll: a station on that link, or all of them; `protocol` is ETH_P_*. */
+export function linkAddress(
+  { ifindex, protocol }: { readonly ifindex: number; readonly protocol: number },
+  mac: Uint8Array = Buffer.alloc(6, 0xff),
+): Uint8Array {
+  const head = [AF_PACKET, 0, protocol >> 8, protocol & 0xff, ...u32(ifindex), 0, 0, 0, 6];
+  return Uint8Array.from([...head, ...mac, 0, 0]);
+}
+
+/** struct sockaddr_in without a port. */
+export function internetAddress(to: Ipv4): Uint8Array {
+  return Uint8Array.from([AF_INET, 0, 0, 0, ...ipv4ToBytes(to), 0, 0, 0, 0, 0, 0, 0, 0]);
+}
+
 /** Bytes of a number as this machine has it; koffi and `netlink` know little-endian ones only. */
 export function u32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
@@ -136,7 +148,12 @@ function resultOf(result: number): number {
   return result < 0 ? -koffi.errno() : result;
 }
 
-const SOL_SOCKET = 1;
+export const AF_INET = 2;
+export const AF_PACKET = 17;
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SO_ATTACH_FILTER = 26;
 const SO_LOCK_FILTER = 44;

@@ -1,106 +1,119 @@
 import { status } from "@grpc/grpc-js";
-import type {
-  ApplyRequest,
-  ApplyResponse,
-  ClosePacketsRequest,
-  OpenPacketsRequest,
-  OpenPacketsResponse,
-  SendDhcpRequest,
-  SendDhcpResponse,
-} from "@mnm/proto/helper";
+import type * as pb from "@mnm/proto/helper";
+import { readUdpPacket } from "@mnm/proto/net";
 import { type ApplyContext, applyOperations, describe, resultOf } from "./apply.js";
-import { checkDhcpMessage, checkPacketLink } from "./dhcp-message.js";
-import { BatchFacts } from "./facts.js";
+import { arpFilter } from "./arp-filter.js";
+import { checkArpMessage, checkArpWatch, sendArpMessage } from "./arp-message.js";
+import { CallError } from "./call-error.js";
+import { DHCP_FILTER } from "./dhcp-filter.js";
+import { checkDhcpMessage, checkPacketLink, sendDhcpMessage } from "./dhcp-message.js";
+import { KernelFacts } from "./facts.js";
 import { demand } from "./fault.js";
-import type { CheckedLink } from "./operations/check.js";
-import { PacketPort, type ReceivedDhcp } from "./packet-port.js";
-import { type MonotonicMs, TokenBucket } from "./token-bucket.js";
-
-/** Refuses a call as a whole; what befalls one item of it is data in the answer. */
-export class CallError extends Error {
-  override readonly name = "CallError";
-  readonly code: status;
-
-  constructor(code: status, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
+import type { OperationContext } from "./operations/check.js";
+import { ETH_P, PacketPort, type PortOptions, type Take } from "./packet-port.js";
+import { PacketStream } from "./packet-stream.js";
+import { LinkLimit, type MonotonicMs, TokenBucket } from "./token-bucket.js";
 
 /** What all connections share: limits too, or to connect anew would be to get round them. */
 export interface VerbContext extends ApplyContext {
-  readonly now: MonotonicMs;
-  readonly operations: TokenBucket;
-  /** DHCP messages sent, by ifindex. */
-  readonly sends: Map<number, TokenBucket>;
+  readonly limits: ReturnType<typeof limitsFrom>;
 }
 
-export function verbContext(base: ApplyContext, now: MonotonicMs): VerbContext {
-  const operations = new TokenBucket(now, { perSecond: 500, burst: 5000 });
-  return { ...base, now, operations, sends: new Map() };
+export function limitsFrom(now: MonotonicMs) {
+  return {
+    operations: new TokenBucket(now, { perSecond: 500, burst: 5000 }),
+    dhcpOut: new LinkLimit(now, { perSecond: 5, burst: 10 }),
+    dhcpIn: new LinkLimit(now, { perSecond: 50, burst: 50 }),
+    arpOut: new LinkLimit(now, { perSecond: 2, burst: 6 }),
+    arpIn: new LinkLimit(now, { perSecond: 50, burst: 50 }),
+  };
 }
 
 const MOST_ITEMS = 256;
-/** Links whose sends are remembered; more only come about by links that come and go. */
-const MOST_SENDERS = 1024;
-
-interface OpenPort {
-  readonly port: PacketPort;
-  readonly counts: { received: number; dropped: number; lastDrop: string };
-}
 
 /** The verbs of one connection that said Hello, and the packet ports that it opened. */
 export class Verbs {
+  readonly dhcp: PacketStream<pb.ReceiveDhcpResponse>;
+  readonly arp: PacketStream<pb.ReceiveArpResponse>;
   readonly #context: VerbContext;
-  readonly #deliver: (dhcp: ReceivedDhcp) => boolean;
-  readonly #ports = new Map<number, OpenPort>();
+  readonly #ports = { dhcp: new Map<number, PacketPort>(), arp: new Map<number, PacketPort>() };
 
-  /** @param deliver hands a reply to the peer; false when it has no room for it. */
-  constructor(context: VerbContext, deliver: (dhcp: ReceivedDhcp) => boolean) {
+  constructor(context: VerbContext) {
     this.#context = context;
-    this.#deliver = deliver;
+    this.dhcp = new PacketStream(context.limits.dhcpIn);
+    this.arp = new PacketStream(context.limits.arpIn);
   }
 
-  apply({ operations }: ApplyRequest): ApplyResponse {
+  apply({ operations }: pb.ApplyRequest): pb.ApplyResponse {
     this.#admit(operations.length);
     return { results: applyOperations(operations, this.#context) };
   }
 
-  openPackets({ links }: OpenPacketsRequest): OpenPacketsResponse {
-    return this.#forEach("openPackets", links, (link, context) =>
-      this.#open(checkPacketLink(link, context)),
-    );
+  openPackets({ links }: pb.OpenPacketsRequest): pb.OpenPacketsResponse {
+    return this.#forEach("openPackets", links, (ref, context) => {
+      const { ifindex } = checkPacketLink(ref, context);
+      const port = { ifindex, protocol: ETH_P.IP, filter: DHCP_FILTER };
+      this.#open("dhcp", port, (packet, isSummed) => {
+        const read = readUdpPacket(packet, isSummed);
+        if (!read.ok) return read.error.code;
+        const { payload, source } = read.value;
+        return this.dhcp.write({ ifindex, payload: Buffer.from(payload), source });
+      });
+    });
   }
 
-  closePackets({ ifindexes }: ClosePacketsRequest): Record<string, never> {
-    for (const ifindex of ifindexes) this.#close(ifindex);
+  watchArp({ watches }: pb.WatchArpRequest): pb.WatchArpResponse {
+    return this.#forEach("watchArp", watches, (watch, context) => {
+      const { link, addresses } = checkArpWatch(watch, context);
+      const { ifindex } = link;
+      if (addresses.length === 0) return this.#close("arp", ifindex);
+      const port = { ifindex, protocol: ETH_P.ARP, filter: arpFilter(addresses) };
+      this.#open("arp", port, (packet) => this.arp.write({ ifindex, packet }));
+    });
+  }
+
+  /** Ends the ARP watches of these links as well. */
+  closePackets({ ifindexes }: pb.ClosePacketsRequest): pb.ClosePacketsResponse {
+    for (const ifindex of ifindexes) {
+      this.#close("dhcp", ifindex);
+      this.#close("arp", ifindex);
+    }
     return {};
   }
 
-  sendDhcp({ messages }: SendDhcpRequest): SendDhcpResponse {
+  sendDhcp({ messages }: pb.SendDhcpRequest): pb.SendDhcpResponse {
     return this.#forEach("sendDhcp", messages, (message, context) => {
       const checked = checkDhcpMessage(message, context);
       const { ifindex } = checked.link;
-      const port = this.#ports.get(ifindex)?.port;
-      demand(port !== undefined, "not-permitted", "link", "one with an open packet port");
-      const isSlow = this.#sendsOf(ifindex).take();
+      const isOpen = this.#ports.dhcp.has(ifindex);
+      demand(isOpen, "not-permitted", "link", "one with an open packet port");
+      const isSlow = this.#context.limits.dhcpOut.take(ifindex);
       demand(isSlow, "not-permitted", "link", "below 5 messages a second (10 at once)");
-      port.send(checked);
+      sendDhcpMessage(checked);
+    });
+  }
+
+  sendArp({ messages }: pb.SendArpRequest): pb.SendArpResponse {
+    return this.#forEach("sendArp", messages, (message, context) => {
+      const checked = checkArpMessage(message, context);
+      const isSlow = this.#context.limits.arpOut.take(checked.link.ifindex);
+      demand(isSlow, "not-permitted", "link", "below 2 messages a second (6 at once)");
+      sendArpMessage(checked);
     });
   }
 
   /** Closes all ports. */
   close(): void {
-    for (const ifindex of this.#ports.keys()) this.#close(ifindex);
+    this.closePackets({ ifindexes: Object.values(this.#ports).flatMap((of) => [...of.keys()]) });
   }
 
   #forEach<T>(
     verb: string,
     items: readonly T[],
-    run: (item: T, context: ApplyContext & { readonly facts: BatchFacts }) => void,
+    run: (item: T, context: OperationContext) => void,
   ) {
     this.#admit(items.length);
-    const context = { ...this.#context, facts: new BatchFacts(this.#context.socket) };
+    const context = { ...this.#context, facts: new KernelFacts(this.#context.socket) };
     const runOne = (item: T) =>
       resultOf(`${verb} ${describe(item)}`, context.log, () => run(item, context));
     return { results: items.map(runOne) };
@@ -110,43 +123,28 @@ export class Verbs {
     if (count < 1 || count > MOST_ITEMS) {
       throw new CallError(status.INVALID_ARGUMENT, `${count} items are not 1 to ${MOST_ITEMS}`);
     }
-    if (this.#context.operations.take(count)) return;
+    if (this.#context.limits.operations.take(count)) return;
     throw new CallError(status.RESOURCE_EXHAUSTED, "More than 500 operations a second");
   }
 
-  #open(link: CheckedLink): void {
-    if (this.#ports.get(link.ifindex)?.port.isBound()) return;
-    // It may be of a link that is gone, and whose ifindex is this one's now.
-    this.#close(link.ifindex);
-    const counts = { received: 0, dropped: 0, lastDrop: "" };
-    const dropped = (reason: string): void => {
-      counts.dropped++;
-      counts.lastDrop = reason;
-    };
-    const replies = new TokenBucket(this.#context.now, { perSecond: 50, burst: 50 });
-    const received = (dhcp: ReceivedDhcp): void => {
-      if (!replies.take()) dropped("too many a second");
-      else if (!this.#deliver(dhcp)) dropped("nobody reads the stream");
-      else counts.received++;
-    };
-    this.#ports.set(link.ifindex, { port: new PacketPort(link, { received, dropped }), counts });
+  #open(kind: "dhcp" | "arp", options: PortOptions, take: Take): void {
+    const ports = this.#ports[kind];
+    const old = ports.get(options.ifindex);
+    if (old?.serves(options) === true) return;
+    const port = new PacketPort(options, take);
+    // Both receive now: nothing is missed, and what came to both is taken once. But the old one
+    // may be of a link that is gone, and whose ifindex is this one's now.
+    if (old?.isBound() === true) port.drain(old.drain());
+    this.#close(kind, options.ifindex);
+    ports.set(options.ifindex, port);
   }
 
-  #close(ifindex: number): void {
-    const open = this.#ports.get(ifindex);
-    if (open === undefined) return;
-    open.port.close();
-    this.#ports.delete(ifindex);
+  #close(kind: "dhcp" | "arp", ifindex: number): void {
+    const port = this.#ports[kind].get(ifindex);
+    if (port === undefined) return;
+    port.close();
+    this.#ports[kind].delete(ifindex);
     // Only here, since a line for each packet would let strangers fill the log.
-    this.#context.log.info("Packet port closed", { ifindex, ...open.counts });
-  }
-
-  #sendsOf(ifindex: number): TokenBucket {
-    const { sends, now } = this.#context;
-    const bucket = sends.get(ifindex) ?? new TokenBucket(now, { perSecond: 5, burst: 10 });
-    const [oldest] = sends.keys();
-    if (oldest !== undefined && sends.size >= MOST_SENDERS) sends.delete(oldest);
-    sends.set(ifindex, bucket);
-    return bucket;
+    this.#context.log.info("Packet port closed", { ifindex, kind, ...port.counts });
   }
 }

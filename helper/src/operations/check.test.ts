@@ -23,7 +23,7 @@ import * as rule from "./rule.js";
 const MAC = Buffer.from("020000000001", "hex");
 
 function link(ifindex: number, name: string, more: Partial<KernelLink> = {}): KernelLink {
-  const plain = { hardware: 1, isLoopback: false, isPointToPoint: false };
+  const plain = { hardware: 1, isLoopback: false, isPointToPoint: false, isNoArp: false };
   return { ifindex, name, mac: MAC, ...plain, ...more };
 }
 
@@ -70,6 +70,7 @@ const ADDRESSES = [
 const facts: Facts = {
   link: (ifindex) => LINKS.find((one) => one.ifindex === ifindex),
   addresses: () => ADDRESSES,
+  ownRoutes: () => [],
 };
 const context = { allow: { ...DEFAULT_CONFIG, links: ["wan*"] }, facts };
 

@@ -1,8 +1,9 @@
 import type { LinkRef, Prefix4 } from "@mnm/proto/helper";
 import * as net from "@mnm/proto/net";
 import { type AllowList, isAllowedName } from "../allow-list.js";
-import type { Facts, KernelAddress, KernelLink } from "../facts.js";
+import type { Facts, KernelAddress, KernelFacts, KernelLink } from "../facts.js";
 import { demand } from "../fault.js";
+import type { RouteSocket } from "../route-socket.js";
 
 /** A link that the caller named rightly and that this helper may touch. */
 export type CheckedLink = net.Branded<KernelLink, "CheckedLink">;
@@ -11,6 +12,12 @@ export type CheckedLink = net.Branded<KernelLink, "CheckedLink">;
 export interface CheckContext {
   readonly allow: AllowList;
   readonly facts: Facts;
+}
+
+/** What an operation needs beside its request; it checks that first, and then writes. */
+export interface OperationContext extends CheckContext {
+  readonly facts: KernelFacts;
+  readonly socket: RouteSocket;
 }
 
 /**
@@ -25,14 +32,30 @@ export function checkLink(ref: LinkRef | undefined, { allow, facts }: CheckConte
   // A hardware address of another length, such as a tunnel's, is none that a caller can name.
   const mac = link.mac.length === 6 ? link.mac : new Uint8Array(0);
   demand(ref.mac.equals(mac), "link-mismatch", "mac", "that of the link");
-  // The flag, because `lo` can be renamed.
-  const isAllowed = !link.isLoopback && isAllowedName(allow, link.name);
-  demand(isAllowed, "not-permitted", "link", `one of ${allow.links.join(" ")}, and not lo`);
+  demand(
+    isAllowedLink(link, allow),
+    "not-permitted",
+    "link",
+    `one of ${allow.links.join(" ")}, and not lo`,
+  );
   return link as CheckedLink;
 }
 
-export function checkTable({ tables: [first, last] }: AllowList, table: number): number {
-  demand(table >= first && table <= last, "not-permitted", "table", `${first} to ${last}`);
+// By the flag as well, because `lo` can be renamed.
+function isAllowedLink(link: KernelLink, allow: AllowList): boolean {
+  return !link.isLoopback && isAllowedName(allow, link.name);
+}
+
+export function isEthernet(link: KernelLink): boolean {
+  return link.hardware === ARPHRD_ETHER && link.mac.length === 6;
+}
+
+export function isOwnTable({ tables: [first, last] }: AllowList, table: number): boolean {
+  return table >= first && table <= last;
+}
+
+export function checkTable(allow: AllowList, table: number): number {
+  demand(isOwnTable(allow, table), "not-permitted", "table", allow.tables.join(" to "));
   return table;
 }
 
@@ -43,6 +66,10 @@ export function checkPrefix(field: string, prefix: Prefix4 | undefined): net.Ipv
   const checked = net.networkOf(net.ipv4FromUint32(prefix?.network ?? 0), length);
   demand(checked.network === prefix?.network, "malformed", field, "without host bits");
   return checked;
+}
+
+export function isSamePrefix(one: Prefix4, other: Prefix4 | undefined): boolean {
+  return one.network === other?.network && one.length === other.length;
 }
 
 /** An address that a host may have. */
@@ -73,7 +100,7 @@ export function checkNotTaken(field: string, address: net.Ipv4, context: CheckCo
     if (other.address !== address && !net.prefixContains(other.prefix, address)) continue;
     const holder = context.facts.link(other.ifindex);
     if (holder === undefined) continue;
-    const isAllowed = !holder.isLoopback && isAllowedName(context.allow, holder.name);
+    const isAllowed = isAllowedLink(holder, context.allow);
     demand(isAllowed, "not-permitted", field, `outside of what ${holder.name} holds`);
   }
 }
@@ -81,3 +108,5 @@ export function checkNotTaken(field: string, address: net.Ipv4, context: CheckCo
 export function addressesOf(link: KernelLink, facts: Facts): readonly KernelAddress[] {
   return facts.addresses().filter(({ ifindex }) => ifindex === link.ifindex);
 }
+
+const ARPHRD_ETHER = 1;

@@ -1,29 +1,12 @@
 import { type DeleteRule, type PutRule, type Rule, RuleKind } from "@mnm/proto/helper";
 import * as net from "@mnm/proto/net";
-import { formatRule } from "netlink/dist/rt/gen_structs.js";
-import { putString, type StreamData } from "netlink/dist/structs.js";
+import * as rt from "netlink/dist/rt/gen_structs.js";
+import { putU32be, type StreamData } from "netlink/dist/structs.js";
 import { type AllowList, MAIN_TABLE, MNM_PROTOCOL } from "../allow-list.js";
 import { demand } from "../fault.js";
-import * as netlink from "../route-socket.js";
-import { u32 } from "../sys.js";
+import { CREATE_EXCL } from "../route-socket.js";
+import { AF_INET, u32 } from "../sys.js";
 import * as check from "./check.js";
-
-/** A rule of a known kind, at the priority of that kind, with its selectors and no others. */
-interface KnownRule {
-  readonly kind: Rule["kind"];
-  readonly priority: number;
-  /** Undefined: unreachable. */
-  readonly table: number | undefined;
-  readonly device: string | undefined;
-  readonly from: net.Ipv4 | undefined;
-  readonly to: net.Ipv4Prefix | undefined;
-}
-
-/** A rule that passed {@link checkPutRule}. */
-export type CheckedRule = net.Branded<KnownRule, "CheckedRule">;
-
-/** A rule that passed {@link checkDeleteRule}. */
-export type CheckedDeleteRule = net.Branded<KnownRule, "CheckedDeleteRule">;
 
 type Field = "device" | "from" | "to" | "table" | "metric";
 
@@ -37,11 +20,11 @@ const SHAPES: ReadonlyMap<number, { priority: number; fields: readonly Field[] }
   [RuleKind.CONNECTED, { priority: 20_000, fields: ["to", "table", "metric"] }],
 ]);
 
-export function checkPutRule(request: PutRule, context: check.CheckContext): CheckedRule {
+export function checkPutRule(request: PutRule, context: check.CheckContext) {
   const rule = checkShape(request.rule, context.allow);
   if (rule.kind === RuleKind.MAIN_WITHOUT_DEFAULTS) {
     demand(request.link === undefined, "malformed", "link", "absent: this rule is for no link");
-    return rule as CheckedRule;
+    return rule;
   }
   const link = check.checkLink(request.link, context);
   const { device = link.name, from, to, table } = rule;
@@ -52,20 +35,18 @@ export function checkPutRule(request: PutRule, context: check.CheckContext): Che
   else if (from !== undefined) check.checkOwn("from", from, { link, facts: context.facts });
   const isConnected = check
     .addressesOf(link, context.facts)
-    .some(({ prefix }) => prefix.network === to?.network && prefix.length === to.length);
+    .some(({ prefix }) => check.isSamePrefix(prefix, to));
   demand(to === undefined || isConnected, "not-permitted", "to", "a connected prefix of the link");
-  return rule as CheckedRule;
+  return rule;
 }
 
 /** Without a look at any link: a rule outlives its link, and protocol 77 is stated. */
-export function checkDeleteRule(
-  request: DeleteRule,
-  { allow }: Pick<check.CheckContext, "allow">,
-): CheckedDeleteRule {
-  return checkShape(request.rule, allow) as CheckedDeleteRule;
+export function checkDeleteRule({ rule }: DeleteRule, { allow }: { readonly allow: AllowList }) {
+  return checkShape(rule, allow);
 }
 
-function checkShape(rule: Rule | undefined, allow: AllowList): KnownRule {
+/** A rule of a known kind, at the priority of that kind, with its selectors and no others. */
+function checkShape(rule: Rule | undefined, allow: AllowList) {
   demand(rule !== undefined, "malformed", "rule", "present");
   const { kind, device, from, to, table, metric } = rule;
   const shape = SHAPES.get(kind);
@@ -83,6 +64,7 @@ function checkShape(rule: Rule | undefined, allow: AllowList): KnownRule {
   return {
     kind,
     priority: shape.priority + metric,
+    // Undefined: unreachable.
     table: tableOf(rule, allow),
     device: device === "" ? undefined : device,
     from: from === undefined ? undefined : check.checkUnicast("from", from),
@@ -99,44 +81,32 @@ function tableOf({ kind, table }: Rule, allow: AllowList): number | undefined {
  * Creates the rule. EEXIST says that it is there already and ours: the kernel tells the same rule
  * of another program apart by its protocol (rule_exists in net/core/fib_rules.c).
  */
-export function putRule(socket: netlink.RouteSocket, rule: CheckedRule): void {
-  socket.change(RTM_NEWRULE, netlink.NLM_F_CREATE_EXCL, encodeRule(rule), "EEXIST");
+export function putRule(request: PutRule, context: check.OperationContext): void {
+  const payload = encodeRule(checkPutRule(request, context));
+  context.socket.change(rt.MessageType.NEWRULE, CREATE_EXCL, payload, "EEXIST");
 }
 
 /** Protocol 77 is stated, so that the kernel itself finds no rule of another program. */
-export function deleteRule(socket: netlink.RouteSocket, rule: CheckedDeleteRule): void {
-  socket.change(RTM_DELRULE, 0, encodeRule(rule), "ENOENT");
+export function deleteRule(request: DeleteRule, context: check.OperationContext): void {
+  const payload = encodeRule(checkDeleteRule(request, context));
+  context.socket.change(rt.MessageType.DELRULE, 0, payload, "ENOENT");
 }
 
-function encodeRule({ kind, priority, table, device, from, to }: KnownRule): StreamData[] {
-  const action = table === undefined ? FR_ACT_UNREACHABLE : FR_ACT_TO_TBL;
-  const suppress = kind === RuleKind.MAIN_WITHOUT_DEFAULTS ? u32(0) : undefined;
+function encodeRule(rule: ReturnType<typeof checkShape>): StreamData[] {
+  const { kind, priority, table, device, from, to } = rule;
+  const action = table === undefined ? rt.RuleAction.unreachable : rt.RuleAction.toTbl;
+  const isWithoutDefaults = kind === RuleKind.MAIN_WITHOUT_DEFAULTS;
   const srcLen = from === undefined ? 0 : 32;
   return [
-    formatRule({ family: AF_INET, srcLen, dstLen: to?.length ?? 0, action }),
-    netlink.attributes([
-      [FRA.DST, to === undefined ? undefined : net.ipv4ToBytes(to.network)],
-      [FRA.SRC, from === undefined ? undefined : net.ipv4ToBytes(from)],
-      [FRA.PRIORITY, u32(priority)],
-      [FRA.SUPPRESS_PREFIXLEN, suppress],
-      [FRA.TABLE, table === undefined ? undefined : u32(table)],
-      [FRA.OIFNAME, device === undefined ? undefined : putString(device)],
-      [FRA.PROTOCOL, Uint8Array.of(MNM_PROTOCOL)],
-    ]),
+    rt.formatRule({ family: AF_INET, srcLen, dstLen: to?.length ?? 0, action }),
+    rt.formatRuleAttrs({
+      ...(to !== undefined && { dst: putU32be(to.network) }),
+      ...(from !== undefined && { src: putU32be(from) }),
+      priority,
+      ...(isWithoutDefaults && { suppressPrefixlen: u32(0) }),
+      ...(table !== undefined && { table }),
+      ...(device !== undefined && { oifname: device }),
+      protocol: MNM_PROTOCOL,
+    }),
   ];
 }
-
-const AF_INET = 2;
-const RTM_NEWRULE = 32;
-const RTM_DELRULE = 33;
-const FRA = {
-  DST: 1,
-  SRC: 2,
-  PRIORITY: 6,
-  SUPPRESS_PREFIXLEN: 14,
-  TABLE: 15,
-  OIFNAME: 17,
-  PROTOCOL: 21,
-} as const;
-const FR_ACT_TO_TBL = 1;
-const FR_ACT_UNREACHABLE = 7;

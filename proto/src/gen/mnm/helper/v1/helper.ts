@@ -455,6 +455,97 @@ export interface ReceiveDhcpResponse {
   readonly source: number;
 }
 
+/** Chooses whose ARP packets to tell of. */
+export interface WatchArpRequest {
+  /** At most 256; links whose ARP watch is to change. */
+  readonly watches: readonly ArpWatch[];
+}
+
+/**
+ * The ARP packets of one link that matter: those from one of these addresses, and probes (sender
+ * 0.0.0.0) for one of them.
+ */
+export interface ArpWatch {
+  /** An Ethernet-like link. */
+  readonly link:
+    | LinkRef
+    | undefined;
+  /** As numbers, at most 4; none ends the watch. */
+  readonly addresses: readonly number[];
+}
+
+/** One result for each watch of WatchArpRequest, in the same order. */
+export interface WatchArpResponse {
+  /** As many as there were watches. */
+  readonly results: readonly OperationResult[];
+}
+
+/** Sends ARP packets. */
+export interface SendArpRequest {
+  /** 1 to 256 messages. At most 2 a second a link, 6 at once. */
+  readonly messages: readonly ArpMessage[];
+}
+
+/** One ARP packet: a request, with the link's own MAC as its sender. */
+export interface ArpMessage {
+  /** An Ethernet-like link. */
+  readonly link:
+    | LinkRef
+    | undefined;
+  /** Which of them. */
+  readonly kind:
+    | //
+    /** Is this address in use? */
+    { readonly $case: "probe"; readonly value: ArpProbe }
+    | //
+    /** This address is in use here. */
+    { readonly $case: "announcement"; readonly value: ArpAnnouncement }
+    | //
+    /** Is this gateway there? */
+    { readonly $case: "request"; readonly value: ArpRequest }
+    | undefined;
+}
+
+/** RFC 5227 §1.1: sender address 0.0.0.0, to all stations. */
+export interface ArpProbe {
+  /** The address in question, unicast, as a number. */
+  readonly target: number;
+}
+
+/** RFC 5227 §1.1: sender and target are the same address, to all stations. */
+export interface ArpAnnouncement {
+  /** An address of that link. */
+  readonly address: number;
+}
+
+/** RFC 4436 §2.1: an ARP request for a gateway. */
+export interface ArpRequest {
+  /** An address of that link. */
+  readonly sender: number;
+  /** The gateway of a route of protocol 77 that leaves by that link, in a table of the helper's range. */
+  readonly gateway: number;
+  /** Six bytes: to this station alone; empty: to all stations. */
+  readonly gatewayMac: Buffer;
+}
+
+/** One result for each message of SendArpRequest, in the same order. */
+export interface SendArpResponse {
+  /** As many as there were messages. */
+  readonly results: readonly OperationResult[];
+}
+
+/** Asks for the stream of ARP packets. */
+export interface ReceiveArpRequest {
+}
+
+/** One item of the stream. */
+export interface ReceiveArpResponse {
+  /** The link that received it. */
+  readonly ifindex: number;
+  /** The ARP packet for IPv4 on Ethernet as it came, 28 bytes; not parsed. */
+  readonly packet: Buffer;
+}
+
 function createBaseLinkRef(): LinkRef {
   return { ifindex: 0, name: "", mac: Buffer.alloc(0) };
 }
@@ -2279,6 +2370,594 @@ export const ReceiveDhcpResponse: MessageFns<ReceiveDhcpResponse> = {
   },
 };
 
+function createBaseWatchArpRequest(): WatchArpRequest {
+  return { watches: [] };
+}
+
+export const WatchArpRequest: MessageFns<WatchArpRequest> = {
+  encode(message: WatchArpRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.watches) {
+      ArpWatch.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchArpRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchArpRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.watches.push(ArpWatch.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseArpWatch(): ArpWatch {
+  return { link: undefined, addresses: [] };
+}
+
+export const ArpWatch: MessageFns<ArpWatch> = {
+  encode(message: ArpWatch, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.link !== undefined) {
+      LinkRef.encode(message.link, writer.uint32(10).fork()).join();
+    }
+    if (message.addresses.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.addresses) {
+        writer.fixed32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArpWatch {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArpWatch() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.link = LinkRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag === 21) {
+              message.addresses.push(reader.fixed32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.addresses.push(reader.fixed32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWatchArpResponse(): WatchArpResponse {
+  return { results: [] };
+}
+
+export const WatchArpResponse: MessageFns<WatchArpResponse> = {
+  encode(message: WatchArpResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      OperationResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchArpResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchArpResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(OperationResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSendArpRequest(): SendArpRequest {
+  return { messages: [] };
+}
+
+export const SendArpRequest: MessageFns<SendArpRequest> = {
+  encode(message: SendArpRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.messages) {
+      ArpMessage.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SendArpRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSendArpRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messages.push(ArpMessage.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseArpMessage(): ArpMessage {
+  return { link: undefined, kind: undefined };
+}
+
+export const ArpMessage: MessageFns<ArpMessage> = {
+  encode(message: ArpMessage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.link !== undefined) {
+      LinkRef.encode(message.link, writer.uint32(10).fork()).join();
+    }
+    switch (message.kind?.$case) {
+      case "probe":
+        ArpProbe.encode(message.kind.value, writer.uint32(18).fork()).join();
+        break;
+      case "announcement":
+        ArpAnnouncement.encode(message.kind.value, writer.uint32(26).fork()).join();
+        break;
+      case "request":
+        ArpRequest.encode(message.kind.value, writer.uint32(34).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArpMessage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArpMessage() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.link = LinkRef.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.kind = { $case: "probe", value: ArpProbe.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.kind = { $case: "announcement", value: ArpAnnouncement.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.kind = { $case: "request", value: ArpRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseArpProbe(): ArpProbe {
+  return { target: 0 };
+}
+
+export const ArpProbe: MessageFns<ArpProbe> = {
+  encode(message: ArpProbe, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.target !== 0) {
+      writer.uint32(13).fixed32(message.target);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArpProbe {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArpProbe() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 13) {
+              break;
+            }
+
+            message.target = reader.fixed32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseArpAnnouncement(): ArpAnnouncement {
+  return { address: 0 };
+}
+
+export const ArpAnnouncement: MessageFns<ArpAnnouncement> = {
+  encode(message: ArpAnnouncement, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== 0) {
+      writer.uint32(13).fixed32(message.address);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArpAnnouncement {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArpAnnouncement() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 13) {
+              break;
+            }
+
+            message.address = reader.fixed32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseArpRequest(): ArpRequest {
+  return { sender: 0, gateway: 0, gatewayMac: Buffer.alloc(0) };
+}
+
+export const ArpRequest: MessageFns<ArpRequest> = {
+  encode(message: ArpRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sender !== 0) {
+      writer.uint32(13).fixed32(message.sender);
+    }
+    if (message.gateway !== 0) {
+      writer.uint32(21).fixed32(message.gateway);
+    }
+    if (message.gatewayMac.length !== 0) {
+      writer.uint32(26).bytes(message.gatewayMac);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ArpRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseArpRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 13) {
+              break;
+            }
+
+            message.sender = reader.fixed32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 21) {
+              break;
+            }
+
+            message.gateway = reader.fixed32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.gatewayMac = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSendArpResponse(): SendArpResponse {
+  return { results: [] };
+}
+
+export const SendArpResponse: MessageFns<SendArpResponse> = {
+  encode(message: SendArpResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      OperationResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SendArpResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSendArpResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(OperationResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReceiveArpRequest(): ReceiveArpRequest {
+  return {};
+}
+
+export const ReceiveArpRequest: MessageFns<ReceiveArpRequest> = {
+  encode(_: ReceiveArpRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceiveArpRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiveArpRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReceiveArpResponse(): ReceiveArpResponse {
+  return { ifindex: 0, packet: Buffer.alloc(0) };
+}
+
+export const ReceiveArpResponse: MessageFns<ReceiveArpResponse> = {
+  encode(message: ReceiveArpResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ifindex !== 0) {
+      writer.uint32(8).uint32(message.ifindex);
+    }
+    if (message.packet.length !== 0) {
+      writer.uint32(18).bytes(message.packet);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReceiveArpResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiveArpResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.ifindex = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.packet = Buffer.from(reader.bytes());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /**
  * Netlink writes and raw-socket DHCP I/O, for one peer at a time.
  *
@@ -2357,6 +3036,42 @@ export const HelperService = {
     responseSerialize: (value: ReceiveDhcpResponse): Buffer => Buffer.from(ReceiveDhcpResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReceiveDhcpResponse => ReceiveDhcpResponse.decode(value),
   },
+  /**
+   * Chooses, link by link, the addresses whose ARP packets ReceiveArp tells of. What was chosen
+   * before is replaced; no addresses: that link is watched no longer.
+   */
+  watchArp: {
+    path: "/mnm.helper.v1.Helper/WatchArp" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: WatchArpRequest): Buffer => Buffer.from(WatchArpRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchArpRequest => WatchArpRequest.decode(value),
+    responseSerialize: (value: WatchArpResponse): Buffer => Buffer.from(WatchArpResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchArpResponse => WatchArpResponse.decode(value),
+  },
+  /** Sends ARP packets: probes, announcements, and requests for a gateway. */
+  sendArp: {
+    path: "/mnm.helper.v1.Helper/SendArp" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SendArpRequest): Buffer => Buffer.from(SendArpRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SendArpRequest => SendArpRequest.decode(value),
+    responseSerialize: (value: SendArpResponse): Buffer => Buffer.from(SendArpResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SendArpResponse => SendArpResponse.decode(value),
+  },
+  /**
+   * ARP packets of every watched link, until the caller ends the stream.
+   * One stream a connection: ALREADY_EXISTS for a second.
+   */
+  receiveArp: {
+    path: "/mnm.helper.v1.Helper/ReceiveArp" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ReceiveArpRequest): Buffer => Buffer.from(ReceiveArpRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReceiveArpRequest => ReceiveArpRequest.decode(value),
+    responseSerialize: (value: ReceiveArpResponse): Buffer => Buffer.from(ReceiveArpResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReceiveArpResponse => ReceiveArpResponse.decode(value),
+  },
 } as const;
 
 export interface HelperServer extends UntypedServiceImplementation {
@@ -2381,6 +3096,18 @@ export interface HelperServer extends UntypedServiceImplementation {
    * One stream a connection: ALREADY_EXISTS for a second.
    */
   receiveDhcp: handleServerStreamingCall<ReceiveDhcpRequest, ReceiveDhcpResponse>;
+  /**
+   * Chooses, link by link, the addresses whose ARP packets ReceiveArp tells of. What was chosen
+   * before is replaced; no addresses: that link is watched no longer.
+   */
+  watchArp: handleUnaryCall<WatchArpRequest, WatchArpResponse>;
+  /** Sends ARP packets: probes, announcements, and requests for a gateway. */
+  sendArp: handleUnaryCall<SendArpRequest, SendArpResponse>;
+  /**
+   * ARP packets of every watched link, until the caller ends the stream.
+   * One stream a connection: ALREADY_EXISTS for a second.
+   */
+  receiveArp: handleServerStreamingCall<ReceiveArpRequest, ReceiveArpResponse>;
 }
 
 export interface HelperClient extends Client {
@@ -2480,6 +3207,51 @@ export interface HelperClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ReceiveDhcpResponse>;
+  /**
+   * Chooses, link by link, the addresses whose ARP packets ReceiveArp tells of. What was chosen
+   * before is replaced; no addresses: that link is watched no longer.
+   */
+  watchArp(
+    request: WatchArpRequest,
+    callback: (error: ServiceError | null, response: WatchArpResponse) => void,
+  ): ClientUnaryCall;
+  watchArp(
+    request: WatchArpRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: WatchArpResponse) => void,
+  ): ClientUnaryCall;
+  watchArp(
+    request: WatchArpRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: WatchArpResponse) => void,
+  ): ClientUnaryCall;
+  /** Sends ARP packets: probes, announcements, and requests for a gateway. */
+  sendArp(
+    request: SendArpRequest,
+    callback: (error: ServiceError | null, response: SendArpResponse) => void,
+  ): ClientUnaryCall;
+  sendArp(
+    request: SendArpRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: SendArpResponse) => void,
+  ): ClientUnaryCall;
+  sendArp(
+    request: SendArpRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: SendArpResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * ARP packets of every watched link, until the caller ends the stream.
+   * One stream a connection: ALREADY_EXISTS for a second.
+   */
+  receiveArp(request: ReceiveArpRequest, options?: Partial<CallOptions>): ClientReadableStream<ReceiveArpResponse>;
+  receiveArp(
+    request: ReceiveArpRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ReceiveArpResponse>;
 }
 
 export const HelperClient = makeGenericClientConstructor(HelperService, "mnm.helper.v1.Helper") as unknown as {

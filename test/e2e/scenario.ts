@@ -116,11 +116,17 @@ export class Scenario implements AsyncDisposable {
 
   /** Builds a lab, starts both programs at once, and waits until `usable` uplinks are. */
   static async start(
-    options: LabOptions & { readonly usable?: number; readonly controller?: StartOptions },
+    options: LabOptions & {
+      readonly usable?: number;
+      readonly controller?: StartOptions;
+      /** What the lab needs before the programs start. */
+      readonly prepare?: (lab: Lab) => Promise<void>;
+    },
   ): Promise<Scenario> {
-    const { usable = options.uplinks, controller: start = {}, ...labOptions } = options;
+    const { usable = options.uplinks, controller: start = {}, prepare, ...labOptions } = options;
     const lab = await Lab.create(labOptions);
     try {
+      await prepare?.(lab);
       const [helper, controller] = await Promise.all([
         lab.startHelper(),
         lab.startController(start),

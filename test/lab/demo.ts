@@ -73,11 +73,11 @@ async function demandTools(tools: readonly string[]): Promise<void> {
 async function buildLab(): Promise<Lab> {
   heading(`A host with ${UPLINKS} uplinks, an ISP behind each, and 203.0.113.1 behind them all`);
   const lab = await Lab.create({ uplinks: UPLINKS });
-  const server = {
-    dnsmasq: "dnsmasq gives out the addresses.",
-    builtin: "There is no dnsmasq here: the lab's own small DHCP server gives out the addresses.",
-  };
-  say(`Network namespaces, nothing of this machine's own network. ${server[lab.dhcp]}`);
+  const server =
+    lab.dhcp === "dnsmasq"
+      ? "dnsmasq gives out the addresses."
+      : "There is no dnsmasq here: the lab's own small DHCP server gives out the addresses.";
+  say(`Network namespaces, nothing of this machine's own network. ${server}`);
   for (const { index, namespace, numbers } of lab.isps) {
     say(
       `${lab.linkName(index)} - ${namespace.name} (gateway ${numbers.gateway}, NAT) - 203.0.113.1`,

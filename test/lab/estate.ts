@@ -95,7 +95,9 @@ function estates(): readonly { readonly estate: Estate; readonly ownerLives: boo
 
 function labNamespaces(): readonly string[] {
   if (!existsSync(NETNS)) return [];
-  return readdirSync(NETNS).filter((name) => /^mnm-[0-9a-f]{6}-(host|inet|ctr|isp\d+)$/.test(name));
+  return readdirSync(NETNS).filter((name) =>
+    /^mnm-[0-9a-f]{6}-(host|inet|ctr|(isp|srv)\d+)$/.test(name),
+  );
 }
 
 function namespacesOf(estate: Estate): readonly string[] {

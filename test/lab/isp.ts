@@ -8,7 +8,8 @@ import type { Program } from "./program.js";
 /** dnsmasq's shortest lease; it raises anything below without a word. */
 export const DNSMASQ_SHORTEST_LEASE_SEC = 120;
 
-export type DhcpServer = "dnsmasq" | "builtin";
+/** "none": a test starts its own. */
+export type DhcpServer = "dnsmasq" | "builtin" | "none";
 
 export interface IspOptions {
   readonly numbers: UplinkNumbers;
@@ -48,13 +49,12 @@ export class Isp {
 
   /** The DHCP server, whose log tells each message. */
   get dhcp(): Program {
-    if (this.#dhcp === undefined) throw new Error(`ISP ${this.index} was not started`);
+    if (this.#dhcp === undefined) throw new Error(`ISP ${this.index} has no DHCP server running`);
     return this.#dhcp;
   }
 
   /** Configures the namespace, whose links exist, and starts the DHCP server. */
   async start(): Promise<void> {
-    this.#writeLease();
     const { inside, outside } = this.numbers;
     const settings = [
       // A new namespace inherits conf/all from the machine, and the filter uses the larger of
@@ -76,13 +76,14 @@ export class Isp {
     ];
     const nat =
       "table ip nat { chain post { type nat hook postrouting priority 100; oifname upl masquerade; }; }";
-    const script = [
-      ...settings,
-      `ip -b - <<'EOF'\n${links.join("\n")}\nEOF`,
-      `nft '${nat}'`,
-      // One process per ISP from here on: 128 of them have to fit.
-      'exec "$@"',
-    ];
+    const script = [...settings, `ip -b - <<'EOF'\n${links.join("\n")}\nEOF`, `nft '${nat}'`];
+    if (this.#options.dhcp === "none") {
+      await this.namespace.shell(script.join("\n"));
+      return;
+    }
+    this.#writeLease();
+    // One process per ISP from here on: 128 of them have to fit.
+    script.push('exec "$@"');
     const command = ["sh", "-euc", script.join("\n"), "sh", ...this.#serverCommand()];
     this.#dhcp = this.namespace.start(`isp${this.index}-dhcp`, command);
     const ready = this.#options.dhcp === "dnsmasq" ? /DHCP, static leases only/ : / is ready$/m;
@@ -97,9 +98,9 @@ export class Isp {
   /** As {@link lanCommands}, when the link only lost its carrier: routes went, addresses stayed. */
   lanUpCommands(): readonly string[] {
     const up = "link set lan up";
-    return this.#options.dhcp === "dnsmasq"
-      ? [up]
-      : [up, "route replace 255.255.255.255/32 dev lan"];
+    return this.#options.dhcp === "builtin"
+      ? [up, "route replace 255.255.255.255/32 dev lan"]
+      : [up];
   }
 
   /** Gives out another address from now on; a client that renews the old one gets a NAK. */

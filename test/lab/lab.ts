@@ -31,6 +31,9 @@ export interface LabOptions {
   readonly linksUp?: boolean;
 }
 
+/** The network behind a relay, the same for each: only its ISP knows it. */
+export const FAR_NET = "172.31.0";
+
 type Settled = Required<Omit<LabOptions, "dhcp">> & { readonly dhcp: DhcpServer };
 
 /**
@@ -228,6 +231,42 @@ export class Lab implements AsyncDisposable {
       { timeoutMs: 5000, what: "the container behind the bridge" },
     );
     return container;
+  }
+
+  /**
+   * A place for a server that is not the ISP itself, with the link `lan`. Beyond a relay it is on a
+   * network of its own, FAR_NET.2/24, reached through the ISP's link `far`; as a neighbour it is on
+   * the uplink's own segment.
+   */
+  async addServerPlace(index: number, where: "beyond-relay" | "neighbour"): Promise<Namespace> {
+    const { namespace: isp } = this.#isp(index);
+    const place = this.#namespace(`srv${index}`);
+    await must("ip", ["netns", "add", place.name]);
+    await place.shell(
+      [
+        "echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter",
+        "echo 0 >/proc/sys/net/ipv4/conf/default/rp_filter",
+        ...QUIET_IPV6,
+        "ip link set lo up",
+      ].join("\n"),
+    );
+    if (where === "neighbour") {
+      await isp.ip("link", "add", "beside", "link", "lan", "type", "macvlan", "mode", "bridge");
+      await isp.ip("link", "set", "beside", "netns", place.name, "name", "lan");
+      await place.ip("link", "set", "lan", "up");
+      return place;
+    }
+    await isp.ipBatch([
+      `link add far type veth peer name lan netns ${place.name}`,
+      `addr add ${FAR_NET}.1/24 dev far`,
+      "link set far up",
+    ]);
+    await place.ipBatch([
+      `addr add ${FAR_NET}.2/24 dev lan`,
+      "link set lan up",
+      `route add default via ${FAR_NET}.1`,
+    ]);
+    return place;
   }
 
   /** Lets the lab and its programs outlive this process; `make demo-down` removes it. */

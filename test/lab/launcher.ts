@@ -20,6 +20,10 @@ export interface StartOptions {
   /** Arguments for node itself. */
   readonly nodeArgs?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** A command that runs the one that follows it, as root: `unshare --time` and its like. */
+  readonly runBy?: readonly string[];
+  /** A command that runs node, as the program's own user: `env NAME=VALUE`. */
+  readonly nodeRunBy?: readonly string[];
   /** False: returns as soon as the process exists, without waiting for its socket. */
   readonly wait?: boolean;
 }
@@ -95,7 +99,8 @@ export class Launcher {
     const before = createdAt(socket);
     const [node, file, ...show] = this.#reachable(script);
     const all = [...(options.nodeArgs ?? []), file, ...args, ...(options.args ?? [])];
-    const command = [...show, ...privileges, node, ...all];
+    const { runBy = [], nodeRunBy = [] } = options;
+    const command = [...show, ...runBy, ...privileges, ...nodeRunBy, node, ...all];
     const program = this.#host.start(name, command, { ...process.env, ...options.env });
     if (options.wait === false) return program;
     // A killed program leaves its socket behind: only another one counts.

@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 NODE_MODULES := node_modules/.package-lock.json
 
-.PHONY: help build demo demo-down test unit e2e check generate packages clean
+.PHONY: help build bench demo demo-down test unit e2e check fuzz generate packages clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,13 @@ e2e: packages build ## Whole programs on the real kernel, in network namespaces
 test: packages build ## Everything: checks, unit tests, whole-program tests
 	@.ci/check
 	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist test/dist
+
+fuzz: build ## A million mutated DHCP replies (SEED= and COUNT= repeat a run)
+	@node --enable-source-maps controller/dist/testing/fuzz-dhcp4.js --seed "$(SEED)" --count "$(COUNT)"
+
+bench: build ## MNM beside its peers (ONLY=hotplug,idle N=8 RUNS=20 PEERS=mnm,dhcpcd QUICK=1 MULTI_BINARY=)
+	@scripts/packages.sh gcc libc6-dev
+	@node --enable-source-maps bench/dist/main.js
 
 generate: $(NODE_MODULES) ## Generates proto/src/gen from proto/
 	@npm run --silent generate

@@ -16,6 +16,8 @@ describe("parseCommandLine", () => {
   const rows: readonly (readonly [string, string])[] = [
     ["", "- | "],
     ["--help", "- | help"],
+    ["--version", "- | version"],
+    ["set-metric --version", "set-metric | version"],
     ["status", "status | "],
     ["--json status", "status | json"],
     ["status --socket /run/x", "status | socket=/run/x"],
@@ -29,7 +31,7 @@ describe("parseCommandLine", () => {
     ["set-metric --help", "set-metric | help"],
     ["help set-metric", "help set-metric | "],
     ["stauts", "mnmctl has no command stauts; did you mean status?"],
-    ["re", "mnmctl has no command re; did you mean renew or reload?"],
+    ["re", "mnmctl has no command re; did you mean renew or release or reconnect or reload?"],
     ["x", "mnmctl has no command x; see mnmctl help"],
     ["status --swap", "mnmctl status has no option --swap; see mnmctl help status"],
     ["status -x", "mnmctl status has no option -x; see mnmctl help status"],
@@ -41,6 +43,8 @@ describe("parseCommandLine", () => {
     ["status eth0", "mnmctl status has no use for eth0; see mnmctl help status"],
     ["set-metric eth0", "mnmctl set-metric needs N; see mnmctl help set-metric"],
     ["renew", "mnmctl renew needs LINK; see mnmctl help renew"],
+    ["release", "mnmctl release needs LINK; see mnmctl help release"],
+    ["reconnect a b", "mnmctl reconnect has no use for b; see mnmctl help reconnect"],
   ];
   for (const [line, want] of rows) {
     test(`mnmctl ${line}`, () => assert.equal(parsed(line), want));

@@ -40,8 +40,9 @@ export function parseCommandLine(argv: readonly string[]): Result<Invocation, Us
     if (problem !== undefined) return err(problem);
     values.set(token.name, token.value ?? "");
   }
-  const isAskingForHelp = values.has("help");
-  const problem = spec === undefined || isAskingForHelp ? undefined : countProblem(words, spec);
+  // Then the command is not carried out.
+  const isAbout = values.has("help") || values.has("version");
+  const problem = spec === undefined || isAbout ? undefined : countProblem(words, spec);
   return problem === undefined ? ok({ command: name, words, options: values }) : err(problem);
 }
 

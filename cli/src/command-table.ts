@@ -35,6 +35,7 @@ export const GLOBAL_OPTIONS: readonly OptionSpec[] = [
     text: "auto, always or never; auto is on a terminal, unless NO_COLOR is set.",
   },
   { name: "help", short: "h", text: "Explain the command." },
+  { name: "version", text: "The same as mnmctl version." },
 ];
 
 const LINK = { name: "LINK", required: true } as const;
@@ -47,7 +48,7 @@ export const COMMANDS = [
     summary: "show every link, its uplink and the default",
     details: [
       "A * marks the link that unbound traffic uses. LEASE is what is left of it, SINCE how long the link has been in its state. Lines with ! say what works differently from what you may expect.",
-      "The exit status is 4 when no link is usable.",
+      "The exit status is 4 when no link is usable, and else 6 when another program keeps changing what is MNM's: a link is then shown as contended, and a line with ! says what, by whom as far as can be told, and what to do.",
     ],
     options: [{ name: "watch", short: "w", text: "Show it again whenever something happens." }],
     examples: ["mnmctl status", "mnmctl status --json"],
@@ -56,7 +57,10 @@ export const COMMANDS = [
     name: "link",
     arguments: [{ name: "LINK", required: false }],
     summary: "show all that is known of a link, or of every link",
-    details: [],
+    details: [
+      "Messages are counted from when the controller began to manage the link; what is not shown is 0. received and sent-X are DHCP messages that came in and went out, send-failed those that helper or kernel did not take. refused-X came in and did nothing, because of X: docs/dhcp.md has the list of reasons.",
+      "arp-sent-probe, arp-sent-announcement and arp-sent-request are ARP packets that ask whether the address is in use, say that it is ours, and ask whether the gateway is still there. conflict-defended: another host used the address and was told that it is taken; conflict-lost: another host used it, and it was given up.",
+    ],
     options: [],
     examples: ["mnmctl link eth0"],
   },
@@ -91,9 +95,32 @@ export const COMMANDS = [
     name: "renew",
     arguments: [LINK],
     summary: "renew the lease of a link now",
-    details: ["Returns when renewing has begun; events say how it ends."],
+    details: [
+      "Returns when renewing has begun; events say how it ends. A link that was released asks for a new lease.",
+    ],
     options: [],
     examples: ["mnmctl renew eth0"],
+  },
+  {
+    name: "release",
+    arguments: [LINK],
+    summary: "give the lease of a link back, and leave the link without one",
+    details: [
+      "Tells the server that the address is free (DHCPRELEASE), removes address, routes and rules, and forgets the stored lease. Returns when the kernel is clean.",
+      "The link then stays released, whatever its carrier does: until mnmctl reconnect or renew, a reload, or a restart of the controller. It keeps its table and metric. Without carrier the server cannot be told; without a lease the link is released all the same.",
+    ],
+    options: [],
+    examples: ["mnmctl release eth0"],
+  },
+  {
+    name: "reconnect",
+    arguments: [LINK],
+    summary: "begin anew on a link: forget its lease and ask for another at once",
+    details: [
+      "Gives a lease that is held back to its server, forgets one that is stored and every wait after refusals, and sends a DISCOVER. Works in every state of the link but without carrier, and brings back one that was released. Returns when that has begun; events say how it ends.",
+    ],
+    options: [],
+    examples: ["mnmctl reconnect eth0"],
   },
   {
     name: "reload",
@@ -151,7 +178,7 @@ export const EXIT_STATUS: readonly { readonly code: number; readonly text: strin
   { code: 3, text: "the controller is not reachable" },
   { code: 4, text: "status: no link is usable" },
   { code: 5, text: "reserved: a configuration waits to be confirmed" },
-  { code: 6, text: "reserved: another program keeps changing what is MNM's" },
+  { code: 6, text: "status: another program keeps changing what is MNM's" },
 ];
 
 export function isCommandName(text: string): text is CommandName {

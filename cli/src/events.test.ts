@@ -75,8 +75,33 @@ describe("mnmctl events", () => {
     const { stdout } = await mnmctl("events", "--since", "1");
     assert.equal(stdout, `-- events up to #2 are no longer kept\n${lineOf(3)}${lineOf(4)}`);
     assert.equal((await mnmctl("events", "--since", "3")).stdout, lineOf(4));
-    assert.equal((await mnmctl("events", "--since", "99")).stdout, "");
+    assert.equal((await mnmctl("events", "--since", "4")).stdout, "");
     assert.equal((await mnmctl("events", "--since", "yesterday")).code, 2);
+  });
+
+  test("--since a number that is yet to come says so, and follows from the last", async () => {
+    const state = { instance: "aaaa", oldest: 1n, last: 4n };
+    await fake.start(journal(state));
+    const ahead =
+      "-- event #99 has not happened yet: the last is #4; numbers begin at 1 when the controller starts\n";
+    assert.deepEqual(await mnmctl("events", "--since", "99"), {
+      code: 0,
+      stdout: ahead,
+      stderr: "",
+    });
+    const { stdout } = await mnmctl("events", "--since", "99", "--json");
+    assert.equal(JSON.parse(stdout).notice.code, "ahead");
+    const terminal = new Terminal({ env: { MNM_SOCKET: fake.socket } });
+    const done = run(["events", "--follow", "--since", "99"], terminal);
+    await terminal.until("not happened yet");
+    fake.stop();
+    state.last = 5n;
+    await terminal.until("waiting for it");
+    await fake.start(journal(state));
+    await terminal.until("happening 5");
+    terminal.interrupt();
+    assert.equal(await done, 0);
+    assert.ok(terminal.stdout.startsWith(ahead));
   });
 
   test("--json is an object a line", async () => {

@@ -10,6 +10,8 @@ export const ExitCode = {
   unreachable: 3,
   /** `status`: no link is usable. */
   noUplink: 4,
+  /** `status`: another program keeps changing what is MNM's. */
+  contended: 6,
 } as const;
 
 export type ExitCode = (typeof ExitCode)[keyof typeof ExitCode];

@@ -263,6 +263,103 @@ eth0  192.0.2.7/24  192.0.2.1  192.0.2.1  bound  50 min  1 h      1 h   192.0.2.
     assert.equal(stdout, "eth0: renewing; mnmctl events shows how it ends\n");
   });
 
+  const givenUp = { address: "192.0.2.7/24", server: "192.0.2.1", serverTold: true };
+  const untold = { ...givenUp, serverTold: false };
+  const farewells = [
+    {
+      name: "release tells what was given back, and how to undo it",
+      method: "release",
+      givenUp,
+      want: "eth0: gave 192.0.2.7/24 back to 192.0.2.1\nit stays released; mnmctl reconnect eth0 brings it back\n",
+    },
+    {
+      name: "release without a lease says so",
+      method: "release",
+      givenUp: undefined,
+      want: "eth0: there was no lease to give back\nit stays released; mnmctl reconnect eth0 brings it back\n",
+    },
+    {
+      name: "release that the server cannot hear says so",
+      method: "release",
+      givenUp: untold,
+      want: "eth0: gave 192.0.2.7/24 up, but could not tell 192.0.2.1, where it stays taken until its lease ends\nit stays released; mnmctl reconnect eth0 brings it back\n",
+    },
+    {
+      name: "reconnect tells what was given back, and what comes",
+      method: "reconnect",
+      givenUp,
+      want: "eth0: gave 192.0.2.7/24 back to 192.0.2.1; asking for a new lease; mnmctl events shows how it ends\n",
+    },
+    {
+      name: "reconnect without a lease only asks",
+      method: "reconnect",
+      givenUp: undefined,
+      want: "eth0: asking for a new lease; mnmctl events shows how it ends\n",
+    },
+  ] as const;
+  for (const { name, method, givenUp: lease, want } of farewells) {
+    test(name, async () => {
+      await fake.start(answering(method, { value: { givenUp: lease } }));
+      assert.deepEqual(await mnmctl(method, "eth0"), { code: 0, stdout: want, stderr: "" });
+      assert.deepEqual(fake.requests[0]?.request, { link: "eth0" });
+      const { stdout } = await mnmctl(method, "eth0", "--json");
+      const told =
+        lease === undefined
+          ? null
+          : { address: lease.address, server: lease.server, server_told: lease.serverTold };
+      assert.deepEqual(JSON.parse(stdout), { version: 1, link: "eth0", given_up: told });
+    });
+  }
+
+  test("link and status say that a link is released, and how to undo it", async () => {
+    const released = { ...LINK, state: LinkState.RELEASED, metric: 10, table: 7701 };
+    const text = "released (mnmctl reconnect eth0 brings it back)";
+    const host = { ...STATUS, links: [released], warnings: [{ link: "eth0", text }] };
+    await fake.start({
+      unary: {
+        getLink: () => ({ value: { link: released } }),
+        getStatus: () => ({ value: { status: host } }),
+      },
+    });
+    const { stdout } = await mnmctl("link", "eth0");
+    assert.match(
+      stdout,
+      /^eth0: wired, released \(mnmctl reconnect eth0 brings it back\) for 0 s\n/,
+    );
+    const status = await mnmctl("status");
+    assert.match(status.stdout, / eth0 {2}wired {2}released {6}10 {3}7701 /);
+    assert.match(status.stdout, /\n! eth0: released \(mnmctl reconnect eth0 brings it back\)\n/);
+    assert.equal(status.code, 4);
+  });
+
+  test("link shows counters by what they count, and those that it does not know", async () => {
+    const counters = {
+      "sent-request": 2n,
+      received: 5n,
+      "refused-wrong-xid": 3n,
+      "refused-bad-cookie": 1n,
+      "arp-sent-probe": 3n,
+      "conflict-defended": 1n,
+      "of-a-newer-controller": 7n,
+    };
+    await fake.start(
+      answering("getLink", { value: { link: { ...leased, dhcp: { state: "bound", counters } } } }),
+    );
+    const { stdout } = await mnmctl("link", "eth0");
+    const shown = stdout.slice(stdout.indexOf("  messages"));
+    assert.equal(
+      shown,
+      `  messages    received 5, sent-request 2
+  refused     refused-bad-cookie 1, refused-wrong-xid 3
+  arp         arp-sent-probe 3
+  conflicts   conflict-defended 1
+  counters    of-a-newer-controller 7
+`,
+    );
+    const json = JSON.parse((await mnmctl("link", "eth0", "--json")).stdout);
+    assert.equal(json.links[0].dhcp.counters["of-a-newer-controller"], 7);
+  });
+
   test("reload says what is in force and what was dropped", async () => {
     const value = { file: "/etc/mnm/mnm.yaml", dropped: ["metric 5 of wlan0 is dropped"] };
     await fake.start(answering("reload", { value }));
@@ -297,6 +394,7 @@ eth0  192.0.2.7/24  192.0.2.1  192.0.2.1  bound  50 min  1 h      1 h   192.0.2.
       new RegExp(`^mnmctl {5}${VERSION}\ncontroller unknown: there is no`),
     );
     await fake.start(answering("getStatus", { value: { status: STATUS } }));
+    assert.deepEqual(await mnmctl("--version"), await mnmctl("version"));
     assert.equal(
       (await mnmctl("version")).stdout,
       `mnmctl     ${VERSION}\ncontroller 0.3.0\nhelper     0.3.0\n`,
@@ -313,6 +411,10 @@ describe("mnmctl check", () => {
     assert.match(
       stdout,
       /no problems\n {2}eth0 {9}DHCP, metric 10\n {2}lan0 {9}static 198\.51\.100\.2\/24, via 198\.51\.100\.1, metric 20\n/,
+    );
+    assert.match(
+      stdout,
+      /\n {2}eth7 {9}DHCP with each address probed before it is used, automatic/,
     );
   });
 

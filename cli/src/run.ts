@@ -16,6 +16,8 @@ const LOADERS: Readonly<Record<Exclude<CommandName, "help">, () => Promise<Comma
   "set-metric": async () => (await import("./commands/set-metric.js")).setMetric,
   events: async () => (await import("./commands/events.js")).events,
   renew: async () => (await import("./commands/renew.js")).renew,
+  release: async () => (await import("./commands/release.js")).release,
+  reconnect: async () => (await import("./commands/reconnect.js")).reconnect,
   reload: async () => (await import("./commands/reload.js")).reload,
   leases: async () => (await import("./commands/leases.js")).leases,
   check: async () => (await import("./commands/check.js")).check,
@@ -28,6 +30,7 @@ export async function run(argv: readonly string[], io: Io): Promise<ExitCode> {
   if (!parsed.ok) return refuseUsage(parsed.error, io);
   const { command, words, options } = parsed.value;
   const session = sessionOf(options, io);
+  if (options.has("version")) return (await LOADERS.version())(parsed.value, session);
   if (command === undefined && !options.has("help")) {
     io.err(formatPage(overviewPage(), false));
     return ExitCode.usage;

@@ -14,6 +14,7 @@ export function statusOf({ status }: GetStatusResponse): Status {
       warnings: [],
       lastSequence: 0n,
       settled: false,
+      contended: [],
     }
   );
 }

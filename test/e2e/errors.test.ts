@@ -131,7 +131,12 @@ describe("what goes wrong is said in a sentence, and nothing in the kernel chang
       const { code, stderr } = await lab.mnmctl("reload");
       assert.equal(code, 1);
       assert.match(stderr, /mnm\.yaml:1:\d+/);
-      assert.match((await lab.mnmctl("status")).stdout, /configuration file has 1 problem/);
+      const { stdout } = await lab.mnmctl("status");
+      const told = stdout.split("\n").filter((line) => /^!.*(configuration|mnm\.yaml)/.test(line));
+      const file = lab.launcher.configFile;
+      assert.deepEqual(told, [
+        `! the configuration file has 1 problem (mnmctl check ${file} shows it); the one before it stays in force`,
+      ]);
       lab.launcher.writeConfig("links: { wan0: {} }\n");
       assert.equal((await lab.mnmctl("reload")).code, 0);
       await until(

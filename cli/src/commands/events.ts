@@ -83,7 +83,11 @@ class JournalReader {
     this.#instance = instance;
     this.#isConnected = true;
     // The journal cannot resume in its future.
-    if (this.#sequence > lastSequence) this.#sequence = lastSequence;
+    if (this.#sequence > lastSequence) {
+      const text = `event #${this.#sequence} has not happened yet: the last is #${lastSequence}; numbers begin at 1 when the controller starts`;
+      this.#notice("ahead", text);
+      this.#sequence = lastSequence;
+    }
     return this.#subscribe(controller, instance);
   }
 
@@ -128,7 +132,7 @@ class JournalReader {
     else io.out(formatPage([eventLine(event, new Date())], useColor));
   }
 
-  #notice(code: "lost" | "restarted" | "reconnected" | "gap", text: string): void {
+  #notice(code: "lost" | "restarted" | "reconnected" | "gap" | "ahead", text: string): void {
     const { io, json, useColor } = this.#session;
     if (json) io.out(formatJson({ notice: { code, text } }, "line"));
     else io.out(formatPage([[{ text: `-- ${text}`, style: "dim" }]], useColor));

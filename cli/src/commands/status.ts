@@ -4,7 +4,7 @@ import { callOnce } from "../controller.js";
 import { ExitCode } from "../exit-code.js";
 import type { Session } from "../io.js";
 import { statusJson } from "../render/json.js";
-import { hasUsableLink, statusPage } from "../render/status.js";
+import { hasUsableLink, isContended, statusPage } from "../render/status.js";
 import { answer, reportCallFault } from "../report.js";
 import { statusOf } from "../status-of.js";
 import { watchStatus } from "../watch.js";
@@ -19,5 +19,11 @@ export async function status({ options }: Invocation, session: Session): Promise
     () => statusPage(host),
     () => statusJson(host),
   );
-  return hasUsableLink(host) ? ExitCode.done : ExitCode.noUplink;
+  return exitCodeOf(host);
+}
+
+/** The lowest that applies. */
+function exitCodeOf(host: Status): ExitCode {
+  if (!hasUsableLink(host)) return ExitCode.noUplink;
+  return isContended(host) ? ExitCode.contended : ExitCode.done;
 }

@@ -1,4 +1,4 @@
-import type { Config, LinkEntry } from "@mnm/controller/config";
+import type { Config, ConflictDetection, LinkEntry } from "@mnm/controller/config";
 import { formatIpv4 } from "@mnm/proto/net";
 import type { Line } from "./page.js";
 
@@ -24,6 +24,12 @@ const STOPS: Readonly<Record<Config["onStop"], string>> = {
   release: "what MNM has put into the kernel is withdrawn, and leases are released",
 };
 
+const DETECTIONS: Readonly<Record<ConflictDetection, string>> = {
+  optimistic: "",
+  strict: " with each address probed before it is used",
+  off: " without conflict detection",
+};
+
 function planOf(entry: LinkEntry): string {
   if (entry.mode === "ignore") return "left alone";
   const metric = entry.metric === undefined ? "automatic metric" : `metric ${entry.metric}`;
@@ -47,7 +53,9 @@ function methodOf({ label, method, methodWritten }: LinkEntry): string {
   switch (method.kind) {
     case "dhcp":
       // Only the kernel knows what is PPP, but pppd's names are a good hint.
-      return !methodWritten && label.startsWith("ppp") ? "adopted if it is PPP, else DHCP" : "DHCP";
+      return !methodWritten && label.startsWith("ppp")
+        ? "adopted if it is PPP, else DHCP"
+        : `DHCP${DETECTIONS[method.conflictDetection]}`;
     case "static": {
       const address = `${formatIpv4(method.address)}/${method.prefixLength}`;
       const gateway =

@@ -13,6 +13,7 @@ const STYLES: ReadonlyMap<EventKind, Style> = new Map([
   [EventKind.CONFLICT, "warn"],
   [EventKind.EXTERNAL_CHANGE, "warn"],
   [EventKind.CONTENDED, "bad"],
+  [EventKind.UNCONTENDED, "good"],
   [EventKind.CONFIG_REJECTED, "bad"],
   [EventKind.FAULT, "bad"],
 ]);

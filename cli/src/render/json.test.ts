@@ -46,6 +46,7 @@ describe("fields", () => {
       "config",
       "links",
       "warnings",
+      "contended",
     ]);
   });
 
@@ -74,6 +75,7 @@ describe("fields", () => {
       "lease",
       "dhcp",
       "fault",
+      "contended",
     ]);
   });
 

@@ -1,4 +1,13 @@
-import type { ConfigProblem, Event, Fault, Lease, Link, Status } from "@mnm/proto/network-manager";
+import type {
+  ConfigProblem,
+  Contention,
+  Event,
+  Fault,
+  GivenUpLease,
+  Lease,
+  Link,
+  Status,
+} from "@mnm/proto/network-manager";
 import {
   eventKindWord,
   faultCodeWord,
@@ -57,6 +66,7 @@ export function statusJson(status: Status): object {
     },
     links: status.links.map(linkJson),
     warnings: status.warnings.map(({ link, text }) => ({ link: orNone(link), text })),
+    contended: status.contended.map(contentionJson),
   };
 }
 
@@ -92,7 +102,12 @@ export function linkJson(link: Link): object {
         ? undefined
         : { state: link.dhcp.state, counters: link.dhcp.counters },
     fault: link.fault === undefined ? undefined : faultJson(link.fault),
+    contended: link.contended.map(contentionJson),
   };
+}
+
+function contentionJson({ object, culprit, hint, repairs, sinceMs }: Contention): object {
+  return { object, culprit: orNone(culprit), hint, repairs, since_ms: sinceMs };
 }
 
 export function leaseJson(lease: Lease): object {
@@ -113,6 +128,11 @@ export function leaseJson(lease: Lease): object {
     t2_in_sec: lease.t2InSec,
     expires_in_sec: lease.expiresInSec,
   };
+}
+
+export function givenUpJson(lease: GivenUpLease | undefined): object | undefined {
+  if (lease === undefined) return undefined;
+  return { address: lease.address, server: lease.server, server_told: lease.serverTold };
 }
 
 export function eventJson(event: Event): object {

@@ -1,6 +1,7 @@
-import { type Lease, type Link, LinkState } from "@mnm/proto/network-manager";
+import { type Contention, type Lease, type Link, LinkState } from "@mnm/proto/network-manager";
 import { formatMs, formatSeconds } from "./duration.js";
 import { faultSentence } from "./fault.js";
+import { undoing } from "./given-up.js";
 import type { Line } from "./page.js";
 import { styledState } from "./status.js";
 import { linkKindWord, methodWord, metricSourceWord } from "./words.js";
@@ -29,6 +30,7 @@ function linkBlock(link: Link): readonly Line[] {
     ...leaseFacts(link.lease),
     ...dhcpFacts(link),
     ["fault", link.fault === undefined ? "" : faultSentence(link.fault)],
+    ...link.contended.map((contention) => ["contended", contentionSentence(contention)] as const),
   ];
   return [
     headOf(link),
@@ -44,7 +46,8 @@ function headOf(link: Link): Line {
   return [
     { text: link.name, style: "strong" },
     `: ${linkKindWord(link.kind)}, `,
-    styledState(link.state),
+    styledState(link),
+    link.state === LinkState.RELEASED ? ` (${undoing(link.name)})` : "",
     `${since}${role}`,
   ];
 }
@@ -76,17 +79,36 @@ function leaseFacts(lease: Lease | undefined): readonly (readonly [string, strin
 
 function dhcpFacts({ dhcp }: Link): readonly (readonly [string, string])[] {
   if (dhcp === undefined) return [];
-  const counters = Object.entries(dhcp.counters)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([name, count]) => `${name} ${count}`);
-  return [
-    ["dhcp", dhcp.state],
-    ["messages", counters.join(", ")],
-  ];
+  return [["dhcp", dhcp.state], ...counterFacts(dhcp.counters)];
+}
+
+/** Which counters stand together; those of a newer controller that fit none come last. */
+const COUNTER_GROUPS: readonly (readonly [string, RegExp])[] = [
+  ["messages", /^(received|sent-|send-failed)/],
+  ["refused", /^refused-/],
+  ["arp", /^arp-/],
+  ["conflicts", /^conflict-/],
+  ["counters", /^/],
+];
+
+function counterFacts(
+  counters: Readonly<Record<string, bigint>>,
+): readonly (readonly [string, string])[] {
+  const groups = new Map(COUNTER_GROUPS.map(([group]) => [group, [] as string[]]));
+  for (const [name, count] of Object.entries(counters).toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    const [group = ""] = COUNTER_GROUPS.find(([, pattern]) => pattern.test(name)) ?? [];
+    groups.get(group)?.push(`${name} ${count}`);
+  }
+  return [...groups].map(([group, texts]) => [group, texts.join(", ")] as const);
 }
 
 function isManaged(link: Link): boolean {
   return link.state !== LinkState.IGNORED;
+}
+
+function contentionSentence({ object, culprit, hint, repairs, sinceMs }: Contention): string {
+  const who = culprit === "" ? "" : ` by ${culprit}`;
+  return `${object}, changed${who}, put back ${repairs} times, for ${formatMs(sinceMs)}; ${hint}`;
 }
 
 function yesNo(value: boolean): string {

@@ -135,7 +135,7 @@ describe("statusPage", () => {
     test(`sums up ${name}`, () => assert.equal(firstLine(status), want));
   }
 
-  test("tells faults and refused configurations, each once", () => {
+  test("tells faults, each once; a refused configuration as the controller does", () => {
     const status: Status = {
       ...STATUS,
       config: {
@@ -153,16 +153,18 @@ describe("statusPage", () => {
         },
       ],
       helper: { state: 2, text: "not reachable", version: "", capabilities: [] },
-      warnings: [{ link: "", text: "helper: not reachable" }],
+      warnings: [
+        { link: "", text: "helper: not reachable" },
+        { link: "", text: "the configuration file has 1 problem (mnmctl check FILE shows it)" },
+      ],
     };
     const warnings = shown(status)
       .split("\n")
       .filter((line) => line.startsWith("!"));
     assert.deepEqual(warnings, [
       "! helper: not reachable",
+      "! the configuration file has 1 problem (mnmctl check FILE shows it)",
       "! eth0: No route (EINVAL: Nexthop is bad)",
-      "! /etc/mnm/mnm.yaml: refused, so an older configuration is in force",
-      "! /etc/mnm/mnm.yaml:3:9: x is wrong",
     ]);
   });
 

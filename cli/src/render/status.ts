@@ -23,6 +23,7 @@ const STATE_STYLES: ReadonlyMap<LinkState, Style> = new Map([
   [LinkState.CONFIGURING, "warn"],
   [LinkState.HOLDING, "warn"],
   [LinkState.FAULTY, "bad"],
+  [LinkState.RELEASED, "warn"],
   [LinkState.NO_CARRIER, "dim"],
   [LinkState.IGNORED, "dim"],
 ]);
@@ -44,7 +45,15 @@ export function hasUsableLink(status: Status): boolean {
   return status.links.some(({ state }) => state === LinkState.USABLE);
 }
 
-export function styledState(state: LinkState): Span {
+/** Whether another program keeps changing anything of MNM's. */
+export function isContended({ contended, links }: Status): boolean {
+  return contended.length > 0 || links.some((link) => link.contended.length > 0);
+}
+
+export function styledState({ state, contended }: Link): Span {
+  if (contended.length > 0) {
+    return { text: `${spoken(linkStateWord(state))}, contended`, style: "bad" };
+  }
   const text = spoken(linkStateWord(state));
   const style = STATE_STYLES.get(state);
   return style === undefined ? text : { text, style };
@@ -56,7 +65,7 @@ function rowOf(link: Link): readonly Span[] {
     link.isDefault ? { text: "*", style: "strong" } : "",
     link.isDefault ? { text: link.name, style: "strong" } : link.name,
     linkKindWord(link.kind),
-    styledState(link.state),
+    styledState(link),
     link.metric === 0 ? "-" : link.metric.toString(),
     link.table === 0 ? "-" : link.table.toString(),
     (isManaged ? addressOf(link) : undefined) ?? "-",
@@ -111,7 +120,6 @@ function warningsOf(status: Status): readonly string[] {
     ...status.links.flatMap(({ name, fault }) =>
       fault === undefined ? [] : [`${name}: ${faultSentence(fault)}`],
     ),
-    ...configWarningsOf(status),
   ];
   return [...told, ...own.filter((text) => !told.some((line) => line.includes(text)))];
 }
@@ -120,14 +128,6 @@ function helperWarningOf({ helper, warnings }: Status): readonly string[] {
   if (helper === undefined || helper.text === "") return [];
   const isTold = warnings.some(({ text }) => text.includes(helper.text));
   return isTold ? [] : [`helper: ${helper.text}`];
-}
-
-function configWarningsOf({ config }: Status): readonly string[] {
-  if (config === undefined || !config.stale) return [];
-  const problems = config.problems.map(
-    ({ file, line, column, text }) => `${file}:${line}:${column}: ${text}`,
-  );
-  return [`${config.file}: refused, so an older configuration is in force`, ...problems];
 }
 
 function plural(count: number, noun: string): string {

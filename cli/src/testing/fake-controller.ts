@@ -124,6 +124,7 @@ export const LINK: Link = {
   isDefault: false,
   sharesAddressWith: "",
   mtu: 1500,
+  contended: [],
 };
 
 export const STATUS: HostStatus = {
@@ -137,6 +138,7 @@ export const STATUS: HostStatus = {
   warnings: [],
   lastSequence: 0n,
   settled: true,
+  contended: [],
 };
 
 /** An item of the event stream: `happening N` on eth0, at the beginning of 1970. */

@@ -1,5 +1,6 @@
 import { formatIpv4, formatIpv4Prefix, type Instant } from "@mnm/proto/net";
 import {
+  type Contention,
   EventKind,
   type Event as EventMessage,
   HelperStatus_State,
@@ -14,7 +15,13 @@ import {
   type Status,
 } from "@mnm/proto/network-manager";
 import type { Lease } from "../dhcp4/index.js";
-import type { HelperStatus, HostStatus, LinkStatus, ManagedStatus } from "../engine/index.js";
+import type {
+  Contended,
+  HelperStatus,
+  HostStatus,
+  LinkStatus,
+  ManagedStatus,
+} from "../engine/index.js";
 import type { EventKind as EngineEventKind, EventReason, JournalEntry } from "../events/index.js";
 import { type KernelAddress, MNM_PROTOCOL } from "../reconcile/index.js";
 import { encodeProblem, faultOfRefusal } from "./api-fault.js";
@@ -50,6 +57,7 @@ export function encodeStatus(
     warnings: host.warnings,
     lastSequence: BigInt(lastSequence),
     settled: host.isSettled,
+    contended: host.contended.map((contended) => encodeContended(contended, now)),
   };
 }
 
@@ -79,6 +87,7 @@ const LINK_STATES: Readonly<Record<LinkStatus["state"], LinkState>> = {
   usable: LinkState.USABLE,
   holding: LinkState.HOLDING,
   faulty: LinkState.FAULTY,
+  released: LinkState.RELEASED,
 };
 
 const METHODS: Readonly<Record<ManagedStatus["method"], Method>> = {
@@ -111,8 +120,13 @@ export function encodeLink(status: LinkStatus, now: Instant): LinkMessage {
     addresses: addresses.map((address) => encodeAddress(address, now)),
     isDefault: status.isDefault,
     mtu: link.mtu,
+    contended: status.contended.map((contended) => encodeContended(contended, now)),
     ...encodeManaged(managed, now),
   };
+}
+
+function encodeContended({ since, ...contended }: Contended, now: Instant): Contention {
+  return { ...contended, sinceMs: wholeMs(now - since) };
 }
 
 function encodeManaged(managed: ManagedStatus | undefined, now: Instant) {
@@ -192,6 +206,7 @@ export const EVENT_KINDS: Readonly<Record<EngineEventKind, EventKind>> = {
   conflict: EventKind.CONFLICT,
   "external-change": EventKind.EXTERNAL_CHANGE,
   contended: EventKind.CONTENDED,
+  uncontended: EventKind.UNCONTENDED,
   resynced: EventKind.RESYNCED,
   "config-applied": EventKind.CONFIG_APPLIED,
   "config-rejected": EventKind.CONFIG_REJECTED,

@@ -46,10 +46,7 @@ export function refusalOf(fault: RequestFault): CallRefusal {
         code: Fault_Code.NO_SUCH_LINK,
         field: "link",
         text: `no link is named ${fault.link}`,
-        hint:
-          fault.links.length > 0
-            ? `there are ${fault.links.join(", ")}`
-            : "there is no link at all",
+        hint: othersThan(fault.links),
       });
     case "invalid-metric":
       return refuseWith(status.INVALID_ARGUMENT, {
@@ -74,6 +71,7 @@ export function refusalOf(fault: RequestFault): CallRefusal {
         text: `metric ${fault.metric} belongs to ${fault.holder}`,
         hint: "choose another; MNM leaves other programs' routes alone",
       });
+    case "loopback":
     case "not-managed":
     case "no-dhcp":
     case "no-carrier":
@@ -97,12 +95,22 @@ export function refusalOf(fault: RequestFault): CallRefusal {
   }
 }
 
+function othersThan(links: readonly string[]): string {
+  return links.length > 0 ? `there are ${links.join(", ")}` : "there is no other link";
+}
+
 /** A link that is there, but not one that this can be done with. */
-function unfitLink({
-  code,
-  link,
-}: Extract<RequestFault, { code: "not-managed" | "no-dhcp" | "no-carrier" }>) {
-  switch (code) {
+function unfitLink(
+  fault: Extract<RequestFault, { code: "loopback" | "not-managed" | "no-dhcp" | "no-carrier" }>,
+) {
+  const { link } = fault;
+  switch (fault.code) {
+    case "loopback":
+      return {
+        code: Fault_Code.NOT_MANAGED,
+        text: `${link} is the loopback link, which MNM never manages`,
+        hint: othersThan(fault.links),
+      };
     case "not-managed":
       return {
         code: Fault_Code.NOT_MANAGED,
@@ -113,13 +121,15 @@ function unfitLink({
       return {
         code: Fault_Code.NOT_MANAGED,
         text: `${link} does not get its address by DHCP`,
-        hint: "there is no lease to renew",
+        hint: "it has no lease to renew or to give back",
       };
     case "no-carrier":
       return {
         code: Fault_Code.INVALID_VALUE,
         text: `${link} has no carrier`,
-        hint: "its lease is checked as soon as carrier is back",
+        hint: fault.isReleased
+          ? "it stays released; try again when carrier is back"
+          : "its lease is checked as soon as carrier is back",
       };
   }
 }

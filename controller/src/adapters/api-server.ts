@@ -137,6 +137,16 @@ export class ApiServer {
         const reply = await this.#dependencies.request({ kind: "renew", link });
         return reply.kind === "refused" ? refusalOf(reply.fault) : {};
       }),
+      release: changing(async ({ link }) => {
+        const reply = await this.#dependencies.request({ kind: "release", link });
+        if (reply.kind === "refused") return refusalOf(reply.fault);
+        return reply.kind === "released" ? { givenUp: reply.givenUp } : UNEXPECTED;
+      }),
+      reconnect: changing(async ({ link }) => {
+        const reply = await this.#dependencies.request({ kind: "reconnect", link });
+        if (reply.kind === "refused") return refusalOf(reply.fault);
+        return reply.kind === "reconnecting" ? { givenUp: reply.givenUp } : UNEXPECTED;
+      }),
       reload: changing(async () => {
         const outcome = await reload();
         return outcome.ok ? outcome.value : badConfig(outcome.error);
@@ -190,7 +200,8 @@ export class ApiServer {
 
   #unknownLink(link: string): CallRefusal {
     const links = this.#links().map(({ name }) => name);
-    return refusalOf({ code: "no-such-link", link, links });
+    // Every link but loopback is in the status, and the kernel's loopback is always lo.
+    return refusalOf({ code: link === "lo" ? "loopback" : "no-such-link", link, links });
   }
 }
 

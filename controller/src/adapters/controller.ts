@@ -8,12 +8,14 @@ import {
   type EngineEvent,
   type EngineReply,
   type EngineRequest,
+  type HostStatus,
 } from "../engine/index.js";
 import { Journal } from "../events/index.js";
 import { EventLoop } from "../runtime/event-loop.js";
 import { decodeState } from "../uplink/index.js";
 import { ApiServer, type ReloadOutcome } from "./api-server.js";
 import { loadConfig } from "./config-file.js";
+import { Culprits } from "./culprits.js";
 import { HelperClient } from "./helper-client.js";
 import { KernelDump } from "./kernel-dump.js";
 import { KernelMonitor } from "./kernel-monitor.js";
@@ -22,7 +24,8 @@ import type { Log } from "./log.js";
 import type { ControllerOptions } from "./options.js";
 import { mayChange } from "./peer-role.js";
 import { StateFile } from "./state-file.js";
-import { bootClockMs, notify } from "./sys.js";
+import { SuspendMonitor } from "./suspend.js";
+import { bootClockMs, notify, suspendedMs, watchWallClock } from "./sys.js";
 import { DeviceTypes } from "./sysfs.js";
 
 export interface ControllerStart
@@ -47,7 +50,9 @@ class Controller {
   readonly #loop: EventLoop<EngineEvent, EngineEffect>;
   readonly #dump: KernelDump;
   readonly #monitor: KernelMonitor;
+  readonly #suspends: SuspendMonitor;
   readonly #helper: HelperClient;
+  readonly #culprits = new Culprits();
   readonly #leases: LeaseStore;
   readonly #state: StateFile;
   readonly #api: ApiServer;
@@ -91,12 +96,19 @@ class Controller {
       onOverrun: (text) => post({ kind: "overrun", text }),
       onSettingChanged: () => post({ kind: "setting-changed" }),
     });
+    this.#suspends = new SuspendMonitor(
+      { suspendedMs, watch: watchWallClock },
+      {
+        onResumed: (sleptMs) => post({ kind: "resumed", sleptMs }),
+        onUnwatched: (fault) => this.#log.logger.warn(fault, "A resume is noticed a minute late"),
+      },
+    );
     this.#helper = new HelperClient({ post }, { socketPath: start.helperSocket });
     this.#api = new ApiServer({
       identity: { version: start.version, instance: start.instance, startedAt: bootClockMs() },
       journal: this.#journal,
       now: bootClockMs,
-      status: () => this.#engine.status(),
+      status: () => this.#status(),
       request: (request) => this.#request(request),
       reload: () => this.#reload(),
       mayChange,
@@ -121,6 +133,14 @@ class Controller {
   /** What the command line says on top of the file. */
   #effective(config: Config): Config {
     return this.#start.unique ? { ...config, unique: true } : config;
+  }
+
+  /** The engine's, and that what it wants to be remembered is not. */
+  #status(): HostStatus {
+    const status = this.#engine.status();
+    const faults = [this.#state.fault, this.#leases.fault].filter((text) => text !== undefined);
+    const warnings = [...status.warnings, ...faults.map((text) => ({ link: "", text }))];
+    return { ...status, warnings };
   }
 
   #request(request: EngineRequest): Promise<EngineReply> {
@@ -162,6 +182,12 @@ class Controller {
       case "send-dhcp":
         this.#helper.sendDhcp(effect);
         break;
+      case "watch-arp":
+        this.#helper.watchArp(effect);
+        break;
+      case "send-arp":
+        this.#helper.sendArp(effect);
+        break;
       case "emit": {
         const time = { wallMs: Date.now(), at: bootClockMs() };
         this.#journal.append(effect.event, time);
@@ -171,6 +197,11 @@ class Controller {
       case "log":
         this.#log.write(effect.entry);
         break;
+      case "find-culprit": {
+        const { key, requester } = effect;
+        this.#loop.post({ kind: "culprit-found", key, culprit: this.#culprits.of(requester) });
+        break;
+      }
       case "reply":
         this.#replies.get(effect.id)?.(effect.reply);
         this.#replies.delete(effect.id);
@@ -221,6 +252,7 @@ class Controller {
     this.#loop.stop();
     this.#api.close();
     this.#monitor.close();
+    this.#suspends.close();
     this.#dump.close();
     await this.#leases.flush();
     this.#helper.close();

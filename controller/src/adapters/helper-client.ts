@@ -2,13 +2,15 @@ import { existsSync } from "node:fs";
 import { type ClientReadableStream, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import {
   HelperClient as GrpcClient,
+  type OperationResult,
   OperationResult_Outcome,
+  type ReceiveArpResponse,
   type ReceiveDhcpResponse,
 } from "@mnm/proto/helper";
 import { type Ifindex, type Instant, ifindexFromNumber, ipv4FromUint32 } from "@mnm/proto/net";
 import type { EngineEffect, EngineEvent, GroupedOperation } from "../engine/index.js";
 import type { LinkRef } from "../link/index.js";
-import { decodeResult, encodeLinkRef, encodeOperation } from "./helper-encode.js";
+import { decodeResult, encodeArpMessage, encodeLinkRef, encodeOperation } from "./helper-encode.js";
 
 const PROTOCOL_VERSION = 1;
 const FIRST_RETRY_MS = 10;
@@ -20,22 +22,39 @@ export interface HelperClientDependencies {
 }
 
 type SendDhcp = EngineEffect & { kind: "send-dhcp" };
+type SendArp = EngineEffect & { kind: "send-arp" };
+type WatchArp = EngineEffect & { kind: "watch-arp" };
+
+/** What goes to the helper at the end of this turn. */
+interface Outgoing {
+  readonly watches: WatchArp[];
+  readonly arp: SendArp[];
+  readonly dhcp: SendDhcp[];
+}
+
+interface Results {
+  readonly results: readonly OperationResult[];
+}
 
 /**
  * The connection to the helper: kept up for ever, and reported to the engine as it comes and goes.
  *
- * The stream of DHCP packets is what tells that the helper is gone: it ends with it.
+ * The streams of packets are what tells that the helper is gone: they end with it.
  */
 export class HelperClient {
   readonly #socketPath: string;
   readonly #post: (event: EngineEvent) => void;
   #client: GrpcClient | undefined;
-  #stream: ClientReadableStream<ReceiveDhcpResponse> | undefined;
+  #streams: readonly (
+    | ClientReadableStream<ReceiveDhcpResponse>
+    | ClientReadableStream<ReceiveArpResponse>
+  )[] = [];
   #isReady = false;
+  #readyAtMs = 0;
   #retryMs = FIRST_RETRY_MS;
   #retryTimer: NodeJS.Timeout | undefined;
   #lastText = "";
-  #outgoing: SendDhcp[] = [];
+  #outgoing: Outgoing | undefined;
   #closed = false;
 
   constructor({ post }: HelperClientDependencies, options: { readonly socketPath: string }) {
@@ -65,7 +84,7 @@ export class HelperClient {
       }
       this.#receive(client);
       this.#isReady = true;
-      this.#retryMs = FIRST_RETRY_MS;
+      this.#readyAtMs = performance.now();
       this.#lastText = "";
       const { version, capabilities } = hello;
       this.#post({ kind: "helper-ready", helper: { version, capabilities } });
@@ -75,7 +94,7 @@ export class HelperClient {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retryTimer);
-    this.#stream?.cancel();
+    for (const stream of this.#streams) stream.cancel();
     this.#client?.close();
   }
 
@@ -121,43 +140,93 @@ export class HelperClient {
 
   /** Sends soon: messages of one turn go in one call. */
   sendDhcp(message: SendDhcp): void {
-    this.#outgoing.push(message);
-    if (this.#outgoing.length === 1) queueMicrotask(() => this.#flush());
+    this.#queue().dhcp.push(message);
+  }
+
+  sendArp(message: SendArp): void {
+    this.#queue().arp.push(message);
+  }
+
+  watchArp(watch: WatchArp): void {
+    this.#queue().watches.push(watch);
+  }
+
+  #queue(): Outgoing {
+    if (this.#outgoing === undefined) {
+      this.#outgoing = { watches: [], arp: [], dhcp: [] };
+      queueMicrotask(() => this.#flush());
+    }
+    return this.#outgoing;
   }
 
   #flush(): void {
     const outgoing = this.#outgoing;
-    this.#outgoing = [];
+    this.#outgoing = undefined;
     const client = this.#client;
-    if (client === undefined || !this.#isReady) return;
-    // The helper takes at most 256 messages, and 64 KiB, at once.
-    for (let start = 0; start < outgoing.length; start += MESSAGES_PER_CALL) {
-      this.#send(client, outgoing.slice(start, start + MESSAGES_PER_CALL));
-    }
+    if (outgoing === undefined || client === undefined || !this.#isReady) return;
+    // Watches first: the answer to a probe must find its watch.
+    for (const batch of batchesOf(outgoing.watches)) this.#watchArp(client, batch);
+    for (const batch of batchesOf(outgoing.arp)) this.#sendArp(client, batch);
+    for (const batch of batchesOf(outgoing.dhcp)) this.#sendDhcp(client, batch);
   }
 
-  #send(client: GrpcClient, batch: readonly SendDhcp[]): void {
+  #watchArp(client: GrpcClient, batch: readonly WatchArp[]): void {
+    const watches = batch.map(({ link, addresses }) => ({
+      link: encodeLinkRef(link),
+      addresses: [...addresses],
+    }));
+    client.watchArp(
+      { watches },
+      new Metadata(),
+      deadline(),
+      this.#failures(client, batch, "arp-failed"),
+    );
+  }
+
+  #sendArp(client: GrpcClient, batch: readonly SendArp[]): void {
+    const messages = batch.map(({ link, message }) => encodeArpMessage(link, message));
+    client.sendArp(
+      { messages },
+      new Metadata(),
+      deadline(),
+      this.#failures(client, batch, "arp-failed"),
+    );
+  }
+
+  #sendDhcp(client: GrpcClient, batch: readonly SendDhcp[]): void {
     const messages = batch.map(({ link, unicast, payload }) => ({
       link: encodeLinkRef(link),
       payload: Buffer.from(payload),
       server: unicast?.server,
       source: unicast?.source,
     }));
-    client.sendDhcp({ messages }, new Metadata(), deadline(), (error, response) => {
+    client.sendDhcp(
+      { messages },
+      new Metadata(),
+      deadline(),
+      this.#failures(client, batch, "dhcp-send-failed"),
+    );
+  }
+
+  /** What to do with the answer to a call about these links. */
+  #failures<Kind extends "arp-failed" | "dhcp-send-failed">(
+    client: GrpcClient,
+    batch: readonly { readonly link: LinkRef }[],
+    kind: Kind,
+  ) {
+    return (error: ServiceError | null, response?: Results): void => {
       if (client !== this.#client) return;
       for (const [index, { link }] of batch.entries()) {
         const result = response?.results[index];
         if (error === null && result?.outcome === OperationResult_Outcome.DONE) continue;
-        const text = result?.fault?.text ?? describe(error);
-        this.#post({ kind: "dhcp-send-failed", ifindex: link.ifindex, text });
+        this.#post({ kind, ifindex: link.ifindex, text: result?.fault?.text ?? describe(error) });
       }
-    });
+    };
   }
 
   #receive(client: GrpcClient): void {
-    const stream = client.receiveDhcp({});
-    this.#stream = stream;
-    stream.on("data", ({ ifindex, payload, source }: ReceiveDhcpResponse) => {
+    const dhcp = client.receiveDhcp({});
+    dhcp.on("data", ({ ifindex, payload, source }: ReceiveDhcpResponse) => {
       this.#post({
         kind: "dhcp-packet",
         ifindex: ifindexFromNumber(ifindex),
@@ -165,18 +234,28 @@ export class HelperClient {
         source: ipv4FromUint32(source),
       });
     });
-    stream.on("error", (error: ServiceError) => {
-      if (client === this.#client) this.#lost(describe(error));
+    const arp = client.receiveArp({});
+    arp.on("data", ({ ifindex, packet }: ReceiveArpResponse) => {
+      this.#post({ kind: "arp-packet", ifindex: ifindexFromNumber(ifindex), packet });
     });
-    stream.on("end", () => {
-      if (client === this.#client) this.#lost("the helper ended the connection");
-    });
+    this.#streams = [dhcp, arp];
+    for (const stream of this.#streams) {
+      stream.on("error", (error: ServiceError) => {
+        if (client === this.#client) this.#lost(describe(error));
+      });
+      stream.on("end", () => {
+        if (client === this.#client) this.#lost("the helper ended the connection");
+      });
+    }
   }
 
   #lost(text: string): void {
     this.#client?.close();
     this.#client = undefined;
-    this.#stream = undefined;
+    this.#streams = [];
+    // A helper that ends each connection at once must not be asked 60 times a second.
+    const hasLasted = this.#isReady && performance.now() - this.#readyAtMs > LAST_RETRY_MS;
+    if (hasLasted) this.#retryMs = FIRST_RETRY_MS;
     this.#isReady = false;
     if (this.#closed) return;
     // Told once: a helper that starts a moment after us is nothing to make a fuss about.
@@ -187,8 +266,14 @@ export class HelperClient {
   }
 }
 
-/** 300-byte messages: well within 64 KiB. */
+/** DHCP messages have 300 bytes: well within the 64 KiB that the helper takes. */
 const MESSAGES_PER_CALL = 64;
+
+function* batchesOf<T>(items: readonly T[]): Iterable<readonly T[]> {
+  for (let start = 0; start < items.length; start += MESSAGES_PER_CALL) {
+    yield items.slice(start, start + MESSAGES_PER_CALL);
+  }
+}
 
 function deadline() {
   return { deadline: Date.now() + CALL_DEADLINE_MS };

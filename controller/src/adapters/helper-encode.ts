@@ -1,4 +1,5 @@
 import type {
+  ArpMessage as ArpMessageMessage,
   LinkRef as LinkRefMessage,
   Operation as OperationMessage,
   OperationResult,
@@ -12,6 +13,7 @@ import {
   RuleKind,
 } from "@mnm/proto/helper";
 import { type Instant, type MacAddress, macToBytes } from "@mnm/proto/net";
+import type { ArpMessage } from "../arp/index.js";
 import type { GroupedOperation, OperationOutcome, Refusal } from "../engine/index.js";
 import type { LinkRef } from "../link/index.js";
 import type { WantedRoute, WantedRule } from "../plan/index.js";
@@ -22,6 +24,23 @@ const FOREVER_SEC = 0xffff_ffff;
 
 export function encodeLinkRef(link: LinkRef): LinkRefMessage {
   return { ifindex: link.ifindex, name: link.name, mac: encodeMac(link.mac) };
+}
+
+export function encodeArpMessage(ref: LinkRef, message: ArpMessage): ArpMessageMessage {
+  return { link: encodeLinkRef(ref), kind: arpKindOf(message) };
+}
+
+function arpKindOf(message: ArpMessage): ArpMessageMessage["kind"] {
+  switch (message.kind) {
+    case "probe":
+      return { $case: "probe", value: { target: message.target } };
+    case "announcement":
+      return { $case: "announcement", value: { address: message.address } };
+    case "request": {
+      const { sender, gateway, gatewayMac } = message;
+      return { $case: "request", value: { sender, gateway, gatewayMac: encodeMac(gatewayMac) } };
+    }
+  }
 }
 
 function encodeMac(mac: MacAddress | undefined): Buffer {

@@ -205,6 +205,11 @@ test("routes", () => {
     kind: "route",
     route: { ...ourRoute, ...foreign, table: 254, metric: 100 },
   });
+  // NLM_F_REPLACE, in the header's flags; rtm_protocol is boot.
+  const intruder = withByte(CAPTURES.routeOurs, 5, 3);
+  assert.equal(decode(intruder), undefined);
+  intruder.writeUInt16LE(0x100, 6);
+  assert.deepEqual(decode(intruder), { kind: "route", route: { ...ourRoute, protocol: 3 } });
   const bare = { ifindex: undefined, gateway: undefined, onlink: false, protocol: 77 };
   assert.deepEqual(decode(CAPTURES.routeUnreachable), {
     kind: "route",

@@ -31,12 +31,15 @@ import {
   MNM_PROTOCOL,
   type RouteType,
 } from "../reconcile/index.js";
+import { isUplinkTable } from "../uplink/index.js";
 import {
   AF_INET,
   Attributes,
   type DecodeFault,
   malformed,
   type NetlinkMessage,
+  NLM_F_REPLACE,
+  RT_TABLE_COMPAT,
   RTM,
 } from "./netlink-message.js";
 
@@ -54,7 +57,8 @@ const IGNORED = ok(undefined);
 
 /**
  * What a message says; undefined for what MNM does not look at: IPv6, bridge ports, cloned routes,
- * and foreign routes other than a default in main. Serves for dumps as well, whose replies are the
+ * and foreign routes other than a default in main, or one that took another's place in a table of
+ * ours. Serves for dumps as well, whose replies are the
  * same messages. Does not throw, whatever the bytes are.
  */
 export function decodeNotification(
@@ -245,10 +249,12 @@ const ROUTE_TYPES = new Map<number, RouteType>([
 
 function decodeRouteMessage({
   type,
+  flags,
   payload,
 }: NetlinkMessage): Result<KernelNotification | undefined, DecodeFault> {
   if (payload.length < ROUTE.length) return malformed("route header");
-  if (isForeignRoute(payload)) return IGNORED;
+  const isReplacement = type === RTM.newRoute && (flags & NLM_F_REPLACE) !== 0;
+  if (isForeignRoute(payload, isReplacement)) return IGNORED;
   const attributes = new Attributes("route", payload, ROUTE.length);
   const destination = prefixOf(attributes.ipv4(ROUTE.destination), payload.readUInt8(1));
   if (destination === undefined) return malformed("route destination");
@@ -267,6 +273,10 @@ function decodeRouteMessage({
     mtu: attributes.nested(ROUTE.metrics).u32(ROUTE.metricsMtu),
     onlink: (payload.readUInt32LE(8) & RTNH_F_ONLINK) !== 0,
   };
+  // By the header, any table above 255 may be one of ours.
+  const { table, protocol } = route;
+  const isElsewhere = table !== MAIN_TABLE && !isUplinkTable(table);
+  if (protocol !== MNM_PROTOCOL && isElsewhere) return attributes.check(undefined);
   return attributes.check<KernelNotification>({
     kind: type === RTM.newRoute ? "route" : "route-gone",
     route,
@@ -274,12 +284,14 @@ function decodeRouteMessage({
 }
 
 /** By the fixed header alone: a host may have a million of them. */
-function isForeignRoute(payload: Buffer): boolean {
+function isForeignRoute(payload: Buffer, isReplacement: boolean): boolean {
   if (payload.readUInt8(0) !== AF_INET) return true;
   if ((payload.readUInt32LE(8) & RTM_F_CLONED) !== 0) return true;
   if (payload.readUInt8(5) === MNM_PROTOCOL) return false;
+  const table = payload.readUInt8(4);
+  if (table === RT_TABLE_COMPAT) return !isReplacement;
   const isDefault = payload.readUInt8(1) === 0;
-  return !(isDefault && payload.readUInt8(4) === MAIN_TABLE);
+  return !(isDefault && table === MAIN_TABLE);
 }
 
 /** FRA_*, linux/fib_rules.h. */

@@ -20,6 +20,9 @@
 //   ignore_routes_with_linkdown (never RTM_NEWLINK), nothing for arp_ignore, arp_announce and
 //   promote_secondaries.
 //
+// Who asked for a change is in nlmsg_pid of RTM_*ADDR, RTM_*ROUTE and RTM_*RULE, and 0 where nobody
+// did by netlink; RTM_*LINK and RTM_NEWNETCONF never say.
+//
 // So routes have to be dumped again after each `link` without adminUp, `link-gone` and
 // `address-gone`, and only an audit finds a change of the last three settings.
 import { setTimeout as startTimer } from "node:timers";
@@ -27,7 +30,14 @@ import type { Instant } from "@mnm/proto/net";
 import { type MessageInfo, RawNetlinkSocket } from "netlink/dist/raw.js";
 import { type KernelNotification, MAIN_TABLE, MNM_PROTOCOL } from "../reconcile/index.js";
 import { type DeviceTypeOf, decodeNotification } from "./kernel-decode.js";
-import { Attributes, type NetlinkMessage, RTM, splitMessages } from "./netlink-message.js";
+import {
+  Attributes,
+  type NetlinkMessage,
+  NLM_F_REPLACE,
+  RT_TABLE_COMPAT,
+  RTM,
+  splitMessages,
+} from "./netlink-message.js";
 import {
   attachFilter,
   droppedDatagrams,
@@ -158,7 +168,9 @@ export class KernelMonitor {
         this.#lose(socket, `malformed ${decoded.error.reason}`);
         return;
       }
-      if (decoded.value !== undefined) this.#batch.push(decoded.value);
+      const { value } = decoded;
+      if (value === undefined) continue;
+      this.#batch.push(message.port === 0 ? value : { ...value, requester: message.port });
     }
   }
 
@@ -228,29 +240,33 @@ function isSettingWritten({ type, payload }: NetlinkMessage): boolean {
   return attributes.has(NETCONF.rpFilter) || attributes.has(NETCONF.ignoreLinkdown);
 }
 
-/** Classic BPF, linux/bpf_common.h: load half-word or byte at an offset, jump if equal, return. */
+/** Classic BPF, linux/bpf_common.h: load half-word or byte at an offset, jump if equal or set, return. */
 const LDH = 0x28;
 const LDB = 0x30;
 const JEQ = 0x15;
+const JSET = 0x45;
 const RET = 0x06;
 
 /**
  * Drops in the kernel what the decoder would ignore, before it takes room in the receive buffer: a
  * routing daemon that installs a million routes then costs us nothing and loses us nothing. Loads
- * are big-endian, so RTM_NEWROUTE, 24 in host order, is 0x1800.
+ * are big-endian, so RTM_NEWROUTE, 24 in host order, is 0x1800, and NLM_F_REPLACE, 0x100, is 1.
  */
 const WITHOUT_FOREIGN_ROUTES: readonly FilterInstruction[] = [
   load(LDH, 4), // 0: nlmsg_type
-  jumpIfEqual(RTM.newRoute << 8, 1, 0), // 1: yes, go to 3
-  jumpIfEqual((RTM.newRoute + 1) << 8, 0, 7), // 2: no, take it
+  jump(JEQ, RTM.newRoute << 8, 1, 0), // 1: yes, go to 3
+  jump(JEQ, (RTM.newRoute + 1) << 8, 0, 10), // 2: no, take it
   load(LDB, 16 + 5), // 3: rtm_protocol
-  jumpIfEqual(MNM_PROTOCOL, 5, 0), // 4: yes, take it
-  load(LDB, 16 + 1), // 5: rtm_dst_len
-  jumpIfEqual(0, 0, 2), // 6: no, drop it
-  load(LDB, 16 + 4), // 7: rtm_table
-  jumpIfEqual(MAIN_TABLE, 1, 0), // 8: yes, take it
-  { code: RET, jumpTrue: 0, jumpFalse: 0, k: 0 }, // 9: drop it
-  { code: RET, jumpTrue: 0, jumpFalse: 0, k: 0xffff_ffff }, // 10: take all of it
+  jump(JEQ, MNM_PROTOCOL, 8, 0), // 4: yes, take it
+  load(LDB, 16 + 4), // 5: rtm_table
+  jump(JEQ, MAIN_TABLE, 3, 0), // 6: yes, go to 10
+  jump(JEQ, RT_TABLE_COMPAT, 0, 4), // 7: no, drop it
+  load(LDH, 6), // 8: nlmsg_flags
+  jump(JSET, NLM_F_REPLACE >> 8, 3, 2), // 9: yes, take it: it may be in the place of ours; no, drop it
+  load(LDB, 16 + 1), // 10: rtm_dst_len
+  jump(JEQ, 0, 1, 0), // 11: yes, take it
+  { code: RET, jumpTrue: 0, jumpFalse: 0, k: 0 }, // 12: drop it
+  { code: RET, jumpTrue: 0, jumpFalse: 0, k: 0xffff_ffff }, // 13: take all of it
 ];
 
 function load(code: number, offset: number): FilterInstruction {
@@ -258,6 +274,6 @@ function load(code: number, offset: number): FilterInstruction {
 }
 
 /** Jumps are counted from the next instruction. */
-function jumpIfEqual(k: number, jumpTrue: number, jumpFalse: number): FilterInstruction {
-  return { code: JEQ, jumpTrue, jumpFalse, k };
+function jump(code: number, k: number, jumpTrue: number, jumpFalse: number): FilterInstruction {
+  return { code, jumpTrue, jumpFalse, k };
 }

@@ -250,11 +250,15 @@ class Recorder {
 
   /** What came since the last call, when `change` is done and the kernel had time to tell. */
   async after(change: () => void, waitMs = 150): Promise<readonly string[]> {
+    return (await this.allAfter(change, waitMs)).map(formatNotification);
+  }
+
+  async allAfter(change: () => void, waitMs = 150): Promise<readonly KernelNotification[]> {
     await sleep(50);
     this.#seen = [];
     change();
     await sleep(waitMs);
-    return this.#seen.map(formatNotification);
+    return this.#seen;
   }
 }
 
@@ -338,6 +342,35 @@ function monitorTests(): void {
     });
     const text = "unicast 0.0.0.0/0 table 254 metric 9";
     assert.deepEqual(seen, [`route ${text}`, `route-gone ${text}`]);
+  });
+
+  test("a foreign route is reported when it takes another's place in a table of ours", async () => {
+    const route = "203.0.113.0/24 dev v table";
+    ip(`route add ${route} 7701 proto 77`);
+    const seen = await recorder.after(() => {
+      ip(`route replace ${route} 7701 mtu 1400`);
+      ip(`route add ${route} 7700`);
+      ip(`route replace ${route} 7700 mtu 1400`);
+      ip(`route replace ${route} 99`);
+      ip(`route replace ${route} 99 mtu 1400`);
+    });
+    assert.deepEqual(seen, ["route unicast 203.0.113.0/24 table 7701 metric 0"]);
+  });
+
+  test("fact: who asked for a change is told of addresses, routes and rules, not of links", async () => {
+    addOurRoutes();
+    const told = await recorder.allAfter(() => {
+      ip("rule del priority 9000");
+      ip("route del 192.0.2.0/24 table 7701");
+      ip("address del 192.0.2.2/24 dev v");
+      ip("link set v mtu 1400");
+    });
+    const requesters = told.flatMap(({ requester }) => requester ?? []);
+    assert.equal(new Set(requesters).size, 3, "each ip is a process of its own");
+    assert.deepEqual(
+      told.map(({ kind, requester }) => `${kind}${requester === undefined ? "" : ", told"}`),
+      ["rule-gone, told", "route-gone, told", "address-gone, told", "route-gone", "link"],
+    );
   });
 
   test("fact: admin down takes all routes through the link, and only the link is reported", async () => {

@@ -122,6 +122,26 @@ test("another identity's file and another version's are not believed", async () 
   }
 });
 
+test("what a killed program left is removed at the next start, and never believed", async () => {
+  const store = leaseStore();
+  store.save("a", 1);
+  await store.flush();
+  const [name = ""] = files();
+  const left = join(directory, "leases", `${name}.new`);
+  writeFileSync(left, "{", { mode: 0o644 });
+  const next = leaseStore();
+  assert.deepEqual(files(), [name]);
+  assert.equal(next.load("a"), 1);
+
+  // And one that comes later does not lend its mode to the lease.
+  writeFileSync(left, "{", { mode: 0o644 });
+  next.save("a", 2);
+  await next.flush();
+  assert.deepEqual(files(), [name]);
+  assert.equal(statSync(join(directory, "leases", name)).mode & 0o777, 0o600);
+  assert.equal(leaseStore().load("a"), 2);
+});
+
 test("without room for files everything goes on, and is said once per kind", async () => {
   writeFileSync(join(directory, "leases"), "");
   const store = leaseStore();
@@ -137,11 +157,13 @@ test("without room for files everything goes on, and is said once per kind", asy
     faults.map((text) => text.split(" ", 2)[1]),
     ["save", "remove", "read"],
   );
+  assert.match(store.fault ?? "", /Cannot save the lease in .*ENOTDIR|EEXIST/);
 
   rmSync(join(directory, "leases"));
   mkdirSync(join(directory, "leases"));
   store.save("a", 3);
   await store.flush();
+  assert.equal(store.fault, undefined);
   assert.equal(leaseStore().load("a"), 3);
   assert.equal(existsSync(join(directory, "leases")), true);
 });

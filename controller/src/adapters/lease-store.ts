@@ -1,11 +1,15 @@
 // One file per link identity, in `leases/` of the state directory.
 import { createHash } from "node:crypto";
+import { readdirSync, rmSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { codeOf, messageOf, readJsonFile } from "./json-file.js";
 
 /** A lease with all of its options fits into a packet; JSON is some times longer. */
 const MAX_BYTES = 64 * 1024;
+
+/** Files on their way to their name; only a program that was killed leaves one. */
+const TEMPORARY = ".new";
 
 type FaultKind = "read" | "damaged" | "write" | "remove";
 
@@ -24,12 +28,18 @@ export class LeaseStore {
   readonly #changes = new Map<string, Change>();
   /** Per identity the one writer, so that changes arrive in order. */
   readonly #writers = new Map<string, Promise<void>>();
-  readonly #reported = new Set<FaultKind>();
+  readonly #faults = new Map<FaultKind, string>();
 
-  /** `directory` is the state directory. */
+  /** `directory` is the state directory. Removes what a program that was killed left there. */
   constructor(directory: string, onFault: (text: string) => void) {
     this.#directory = join(directory, "leases");
     this.#onFault = onFault;
+    removeTemporaries(this.#directory);
+  }
+
+  /** Why the last lease was not saved; undefined while that works. */
+  get fault(): string | undefined {
+    return this.#faults.get("write");
   }
 
   /** The record saved last, as JSON holds it; undefined when there is none that makes sense. */
@@ -84,10 +94,12 @@ export class LeaseStore {
 
   async #writeFile(identity: string, text: string): Promise<void> {
     const path = this.#pathOf(identity);
-    const temporary = `${path}.new`;
+    const temporary = `${path}${TEMPORARY}`;
     try {
       await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-      const file = await open(temporary, "w", 0o600);
+      await rm(temporary, { force: true });
+      // Exclusively: a file of that name would keep its owner and mode.
+      const file = await open(temporary, "wx", 0o600);
       try {
         await file.writeFile(text);
         // Else a power loss could leave the new name with no content.
@@ -96,9 +108,11 @@ export class LeaseStore {
         await file.close();
       }
       await rename(temporary, path);
-      this.#reported.delete("write");
+      this.#faults.delete("write");
     } catch (error) {
       this.#report("write", `Cannot save the lease in ${path}: ${messageOf(error)}`);
+      // Half a file on a full disk takes room from those that might fit.
+      await rm(temporary, { force: true }).catch(() => undefined);
     }
   }
 
@@ -106,7 +120,7 @@ export class LeaseStore {
     const path = this.#pathOf(identity);
     try {
       await rm(path);
-      this.#reported.delete("remove");
+      this.#faults.delete("remove");
     } catch (error) {
       if (codeOf(error) === "ENOENT") return;
       this.#report("remove", `Cannot remove the lease in ${path}: ${messageOf(error)}`);
@@ -124,9 +138,19 @@ export class LeaseStore {
   }
 
   #report(kind: FaultKind, text: string): void {
-    if (this.#reported.has(kind)) return;
-    this.#reported.add(kind);
-    this.#onFault(text);
+    const isKnown = this.#faults.has(kind);
+    this.#faults.set(kind, text);
+    if (!isKnown) this.#onFault(text);
+  }
+}
+
+function removeTemporaries(directory: string): void {
+  try {
+    for (const name of readdirSync(directory)) {
+      if (name.endsWith(TEMPORARY)) rmSync(join(directory, name), { force: true });
+    }
+  } catch {
+    // No directory yet, or none that we may change: reading and saving will tell.
   }
 }
 

@@ -7,6 +7,8 @@ export interface NetlinkMessage {
   readonly type: number;
   readonly flags: number;
   readonly sequence: number;
+  /** nlmsg_pid: the port that a notification goes back to; 0 is the kernel. */
+  readonly port: number;
   readonly payload: Buffer;
 }
 
@@ -22,6 +24,8 @@ export const NLMSG_DONE = 3;
 export const NLM_F_REQUEST = 0x1;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_DUMP = 0x300;
+/** Of a notification of a new route: it has taken the place of another one. */
+export const NLM_F_REPLACE = 0x100;
 
 /** rtnetlink(7). RTM_DEL* is RTM_NEW* + 1, RTM_GET* is RTM_NEW* + 2. */
 export const RTM = {
@@ -33,6 +37,9 @@ export const RTM = {
 } as const;
 
 export const AF_INET = 2;
+
+/** What rtm_table says for every table above 255, linux/rtnetlink.h. */
+export const RT_TABLE_COMPAT = 252;
 
 const HEADER_LENGTH = 16;
 
@@ -46,6 +53,7 @@ export function splitMessages(datagram: Buffer): Result<readonly NetlinkMessage[
       type: datagram.readUInt16LE(at + 4),
       flags: datagram.readUInt16LE(at + 6),
       sequence: datagram.readUInt32LE(at + 8),
+      port: datagram.readUInt32LE(at + 12),
       payload: datagram.subarray(at + HEADER_LENGTH, at + length),
     });
     at += align(length);

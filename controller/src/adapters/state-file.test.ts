@@ -43,6 +43,13 @@ test("a missing directory is made", () => {
   assert.equal(stateFile(join(directory, "a", "b")).save({}), true);
 });
 
+test("what a killed program left does not lend its mode to the file", () => {
+  const path = join(directory, "state.json");
+  writeFileSync(`${path}.new`, "{", { mode: 0o644 });
+  assert.equal(stateFile().save({}), true);
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+});
+
 test("a damaged file is moved aside and reported", () => {
   const path = join(directory, "state.json");
   writeFileSync(path, '{"version":1,');
@@ -75,8 +82,10 @@ test("what cannot be written is reported once until it works again", () => {
   assert.equal(file.save({}), false);
   assert.equal(faults.length, 1);
   assert.match(faults.join(), /Cannot write .*state\.json/);
+  assert.equal(file.fault, faults[0]);
   rmSync(blocked);
   assert.equal(file.save({}), true);
+  assert.equal(file.fault, undefined);
   rmSync(blocked, { recursive: true });
   writeFileSync(blocked, "");
   assert.equal(file.save({}), false);

@@ -1,4 +1,4 @@
-import { mkdirSync, renameSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf, readJsonFile } from "./json-file.js";
 
@@ -13,12 +13,17 @@ export class StateFile {
   readonly #directory: string;
   readonly #path: string;
   readonly #onFault: (text: string) => void;
-  #isFaulty = false;
+  #fault: string | undefined;
 
   constructor(directory: string, onFault: (text: string) => void) {
     this.#directory = directory;
     this.#path = join(directory, "state.json");
     this.#onFault = onFault;
+  }
+
+  /** Why the last value was not saved; undefined while that works. */
+  get fault(): string | undefined {
+    return this.#fault;
   }
 
   /** The JSON value saved last; undefined when there is none. Damaged ones are moved aside. */
@@ -42,12 +47,15 @@ export class StateFile {
     const temporary = `${this.#path}.new`;
     try {
       mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-      writeFileSync(temporary, text, { mode: 0o600 });
+      rmSync(temporary, { force: true });
+      // Exclusively: one that a program that was killed left behind would keep its mode.
+      writeFileSync(temporary, text, { mode: 0o600, flag: "wx" });
       renameSync(temporary, this.#path);
-      this.#isFaulty = false;
+      this.#fault = undefined;
       return true;
     } catch (error) {
       this.#report(`Cannot write ${this.#path}: ${messageOf(error)}`);
+      removeIfPossible(temporary);
       return false;
     }
   }
@@ -63,7 +71,16 @@ export class StateFile {
   }
 
   #report(text: string): void {
-    if (!this.#isFaulty) this.#onFault(text);
-    this.#isFaulty = true;
+    if (this.#fault === undefined) this.#onFault(text);
+    this.#fault = text;
+  }
+}
+
+/** Half a file on a full disk takes room from others; where it cannot go, it does no harm. */
+function removeIfPossible(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // The fault that is reported already says what is wrong there.
   }
 }

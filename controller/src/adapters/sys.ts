@@ -36,6 +36,9 @@ koffi.struct("sock_fprog", { len: "uint16_t", filter: "void *" });
 const library = koffi.load(null);
 const libc: {
   readonly clockGettime: (clock: number, time: Uint8Array) => number;
+  readonly timerfdCreate: (clock: number, flags: number) => number;
+  readonly timerfdSettime: (fd: number, flags: number, value: Uint8Array, old: null) => number;
+  readonly read: (fd: number, bytes: Uint8Array, length: number) => number;
   readonly socket: (domain: number, type: number, protocol: number) => number;
   readonly close: (fd: number) => number;
   readonly send: (fd: number, bytes: Uint8Array, length: number, flags: number) => number;
@@ -47,6 +50,9 @@ const libc: {
   readonly setFilter: (...args: [...SocketOption, FilterProgram, number]) => number;
 } = {
   clockGettime: library.func("int clock_gettime(int clock, void *time)"),
+  timerfdCreate: library.func("int timerfd_create(int clock, int flags)"),
+  timerfdSettime: library.func("int timerfd_settime(int fd, int flags, void *value, void *old)"),
+  read: library.func("long read(int fd, void *bytes, size_t length)"),
   socket: library.func("int socket(int domain, int type, int protocol)"),
   close: library.func("int close(int fd)"),
   send: library.func("long send(int fd, void *bytes, size_t length, int flags)"),
@@ -74,14 +80,70 @@ interface FilterProgram {
   readonly filter: Uint8Array;
 }
 
+const CLOCK_REALTIME = 0;
+const CLOCK_MONOTONIC = 1;
 const CLOCK_BOOTTIME = 7;
 const time = Buffer.alloc(16);
 
 /** Now, in whole milliseconds: an `Instant` travels as an integer and reads better as one. */
 export function bootClockMs(): Instant {
-  libc.clockGettime(CLOCK_BOOTTIME, time);
+  return instantFromMs(clockMs(CLOCK_BOOTTIME));
+}
+
+/** How long the host has been suspended since it booted: what only one of the two clocks counts. */
+export function suspendedMs(): number {
+  return clockMs(CLOCK_BOOTTIME) - clockMs(CLOCK_MONOTONIC);
+}
+
+function clockMs(clock: number): number {
+  libc.clockGettime(clock, time);
   const seconds = Number(time.readBigInt64LE(0));
-  return instantFromMs(seconds * 1000 + Math.floor(Number(time.readBigInt64LE(8)) / 1e6));
+  return seconds * 1000 + Math.floor(Number(time.readBigInt64LE(8)) / 1e6);
+}
+
+const TFD_FLAGS = 0o2004000; // TFD_CLOEXEC, TFD_NONBLOCK
+const TFD_TIMER_ABSTIME = 1;
+const TFD_TIMER_CANCEL_ON_SET = 2;
+/** The year 2255. Should the clock ever be set past it, that is one call of the listener more. */
+const FAR_SEC = 9_000_000_000n;
+
+/**
+ * Calls back whenever the wall clock was set, and after each resume, which sets it too (fs/timerfd.c,
+ * timerfd_resume). Costs no wake-up otherwise, and does not keep the process alive.
+ */
+export function watchWallClock(onSet: () => void): Result<{ close(): void }, SystemFault> {
+  const fd = libc.timerfdCreate(CLOCK_REALTIME, TFD_FLAGS);
+  if (fd < 0) return refused("timerfd_create");
+  // `struct itimerspec`: no interval, then the time.
+  const value = Buffer.alloc(32);
+  value.writeBigInt64LE(FAR_SEC, 16);
+  const flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET;
+  if (libc.timerfdSettime(fd, flags, value, null) < 0) {
+    const fault = refused("timerfd_settime");
+    libc.close(fd);
+    return fault;
+  }
+  const expirations = Buffer.alloc(8);
+  let isClosed = false;
+  // By setImmediate(), because koffi calls outside of a Node callback, after which no microtask
+  // would run.
+  const handle = koffi.node.poll(fd, { readable: true }, () => {
+    setImmediate(() => {
+      if (isClosed) return;
+      // Its answer, ECANCELED, says no more than that it could be read; unread, it would call again
+      // at once. The kernel goes on watching (timerfd_canceled).
+      libc.read(fd, expirations, expirations.length);
+      onSet();
+    });
+  });
+  handle.unref();
+  const close = (): void => {
+    if (isClosed) return;
+    isClosed = true;
+    handle.close();
+    libc.close(fd);
+  };
+  return ok({ close });
 }
 
 const SOL_SOCKET = 1;

@@ -34,6 +34,12 @@ export type LinkMatch =
   | { readonly kind: "path"; readonly path: string }
   | { readonly kind: "mac"; readonly mac: MacAddress };
 
+/**
+ * When ARP asks whether somebody else has a leased address: while it is in use already, before it
+ * is used (RFC 5227 §2.1), or never.
+ */
+export type ConflictDetection = "optimistic" | "strict" | "off";
+
 /** Where a link's address comes from. */
 export type LinkMethod =
   | {
@@ -42,6 +48,7 @@ export type LinkMethod =
       readonly clientId: Uint8Array | undefined;
       readonly vendorClass: string | undefined;
       readonly rapidCommit: boolean;
+      readonly conflictDetection: ConflictDetection;
     }
   | {
       readonly kind: "static";
@@ -59,6 +66,7 @@ export const PLAIN_DHCP: LinkMethod = {
   clientId: undefined,
   vendorClass: undefined,
   rapidCommit: false,
+  conflictDetection: "optimistic",
 };
 
 /** What is in force without a file, and where a file is silent. */

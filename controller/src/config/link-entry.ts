@@ -19,7 +19,14 @@ import { type Report, shorten } from "./problem.js";
 import { staticMethodOf } from "./static-address.js";
 
 const STATIC_KEYS = ["address", "gateway"] as const;
-const DHCP_KEYS = ["hostname", "client_id", "vendor_class", "rapid_commit"] as const;
+const DHCP_KEYS = [
+  "hostname",
+  "client_id",
+  "vendor_class",
+  "rapid_commit",
+  "conflict_detection",
+] as const;
+const CONFLICT_DETECTIONS = ["optimistic", "strict", "off"] as const;
 const KEYS = ["mode", "method", "metric", "match", ...STATIC_KEYS, ...DHCP_KEYS] as const;
 
 /** An entry and where it stands, for problems that show only beside other entries. */
@@ -132,6 +139,8 @@ function readDhcp(fields: Fields, report: Report): LinkMethod {
     clientId: fieldOf(fields, "client_id", clientId, report),
     vendorClass: fieldOf(fields, "vendor_class", vendorClass, report),
     rapidCommit: fieldOf(fields, "rapid_commit", boolean, report) ?? false,
+    conflictDetection:
+      fieldOf(fields, "conflict_detection", oneOf(CONFLICT_DETECTIONS), report) ?? "optimistic",
   };
 }
 

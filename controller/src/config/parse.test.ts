@@ -55,6 +55,7 @@ describe("parseConfig", () => {
       clientId: Uint8Array.of(1, 2, 0, 0, 0, 0, 7),
       vendorClass: "MNM",
       rapidCommit: true,
+      conflictDetection: "strict",
     });
     assert.deepEqual({ ...config, links: [] }, DEFAULT_CONFIG);
   });
@@ -115,6 +116,20 @@ describe("parseConfig", () => {
     ]);
   });
 
+  const detections = [
+    ["nothing said", "{}", "optimistic"],
+    ["the default said", "{ conflict_detection: optimistic }", "optimistic"],
+    ["strict", "{ conflict_detection: strict }", "strict"],
+    // YAML 1.1 would have read a boolean.
+    ["off", "{ conflict_detection: off }", "off"],
+  ] as const;
+  for (const [name, fields, want] of detections) {
+    test(`conflict detection: ${name}`, () => {
+      const method = configOf(`links: { a: ${fields} }`).links[0]?.method;
+      assert.equal(method?.kind === "dhcp" ? method.conflictDetection : undefined, want);
+    });
+  }
+
   const refused: readonly {
     readonly name: string;
     readonly text: string;
@@ -129,7 +144,7 @@ describe("parseConfig", () => {
       name: "an unknown key, listing all when none is near",
       text: "links: { eth0: { colour: red } }",
       want: [
-        "f:1:18: Unknown key colour; known are mode, method, metric, match, address, gateway, hostname, client_id, vendor_class, rapid_commit",
+        "f:1:18: Unknown key colour; known are mode, method, metric, match, address, gateway, hostname, client_id, vendor_class, rapid_commit, conflict_detection",
       ],
     },
     {
@@ -272,6 +287,18 @@ describe("parseConfig", () => {
       ],
     },
     {
+      name: "a boolean for conflict detection",
+      text: "links: { a: { conflict_detection: true } }",
+      want: ["f:1:35: conflict_detection true is not optimistic, strict or off"],
+    },
+    {
+      name: "conflict detection with a static address",
+      text: "links: { a: { method: static, address: 192.0.2.7/24, conflict_detection: off } }",
+      want: [
+        "f:1:54: method static takes no conflict_detection; conflict_detection belongs to method dhcp",
+      ],
+    },
+    {
       name: "a match by two things",
       text: "links: { a: { match: { path: 1-1, mac: 02:00:00:00:00:01 } } }",
       want: ["f:1:15: match has one key: path (the bus path) or mac (the permanent MAC)"],
@@ -297,7 +324,7 @@ describe("parseConfig", () => {
       name: "an entry that is a word",
       text: "links: { eth0: dhcp }",
       want: [
-        "f:1:16: dhcp stands where keys belong: mode, method, metric, match, address, gateway, hostname, client_id, vendor_class, rapid_commit",
+        "f:1:16: dhcp stands where keys belong: mode, method, metric, match, address, gateway, hostname, client_id, vendor_class, rapid_commit, conflict_detection",
       ],
     },
     {

@@ -14,6 +14,7 @@ import { decodeReply, type Reply } from "./codec.js";
 import {
   elapsedSec,
   exchangeOf,
+  extensionOf,
   resent,
   sendDecline,
   sendDiscover,
@@ -22,23 +23,28 @@ import {
   sendRelease,
   sendRequest,
 } from "./exchange.js";
-import { isExpired, type Lease, leaseOfTerms, MIN_LEASE_SEC } from "./lease.js";
+import { isExpired, isPastT2, type Lease, leaseOfTerms } from "./lease.js";
 import { leaseNews } from "./lease-news.js";
 import { type LeaseRemark, Option } from "./options.js";
 import {
+  type Asking,
+  askedServer,
   type Claim,
   type DhcpEffect,
   type DhcpEvent,
   type DhcpState,
-  deadline,
-  type Exchange,
   type IgnoreReason,
+  isDue,
   leaseOf,
+  type NetworkEvidence,
   type Offer,
   type RememberedLease,
+  requestedAddress,
   STOPPED,
+  type State,
   type Step,
   type StepContext,
+  withEvidence,
 } from "./state.js";
 import { checkTerms } from "./terms.js";
 
@@ -48,25 +54,14 @@ interface Transition extends Step {
   readonly remarks: readonly LeaseRemark[];
 }
 
-type State<Kind extends DhcpState["kind"]> = DhcpState & { readonly kind: Kind };
-
 /** Gives up after 4 + 8 + 16 + 32 = 60 seconds, the example in RFC 2131 §3.1(5). */
 const MAX_REQUESTS = 4;
 
-/** A lease in force is asked about at 0, 4 and 12 seconds, and lives on when nobody answers. */
+/** A lease in force is asked about at 0, 4 and 12 seconds; the last answer may come at 28. */
 const MAX_CHECKS = 3;
 
 /** A carrier that flaps must not make a storm of requests. */
 const CHECK_PACE_MS = 1000;
-
-/**
- * RFC 2131 §4.4.5 has 60 s between requests to extend a lease. A lease of two minutes, usual with
- * dnsmasq, would have no second try then.
- */
-const MIN_RENEW_MS = MIN_LEASE_SEC * 1000;
-
-/** How long an answer is waited for when an operator renews a lease that never ends. */
-const INFINITE_RENEW_MS = 60_000;
 
 export function step(state: DhcpState, event: DhcpEvent, context: StepContext): Step {
   const held = leaseOf(state);
@@ -78,7 +73,8 @@ export function step(state: DhcpState, event: DhcpEvent, context: StepContext): 
     return { state: next.state, effects: [...expired.effects, ...next.effects] };
   }
   const next = transition(state, event, context);
-  const news = leaseNews({ before: state, after: next.state, event, remarks: next.remarks });
+  const { remarks } = next;
+  const news = leaseNews({ before: state, after: next.state, event, remarks }, context.now);
   // A RELEASE leaves from the address, so it must go out while we still have it.
   const isRelease = event.kind === "release";
   const effects = isRelease ? [...next.effects, ...news] : [...news, ...next.effects];
@@ -96,7 +92,9 @@ function transition(state: DhcpState, event: DhcpEvent, context: StepContext): T
     case "renew":
       return onRenew(state, context);
     case "check":
-      return onCheck(state, context);
+      return onCheck(state, event.gatewayAsked ? "asked" : "unasked", context);
+    case "same-network":
+      return goTo(withEvidence(state, "same"));
     case "conflict":
       return onConflict(state, context);
     case "wake":
@@ -127,7 +125,7 @@ function onRenew(state: DhcpState, context: StepContext): Transition {
     case "requesting":
       return discover(state.offer.address, state.setbacks, context);
     case "init-reboot":
-      return reboot({ kind: "held", lease: state.lease }, state.setbacks, context);
+      return reboot(heldClaim(state.lease, state.evidence), state.setbacks, context);
     case "rebooting":
       return reboot(state.claim, state.setbacks, context);
     case "bound":
@@ -140,20 +138,21 @@ function onRenew(state: DhcpState, context: StepContext): Transition {
   }
 }
 
-function onCheck(state: DhcpState, context: StepContext): Transition {
+function onCheck(state: DhcpState, evidence: NetworkEvidence, context: StepContext): Transition {
   switch (state.kind) {
     case "stopped":
     case "init":
     case "requesting":
     case "init-reboot":
-      return goTo(state);
+      return goTo(withEvidence(state, evidence));
     case "selecting": {
       if (context.now < after(state.exchange.sentAt, CHECK_PACE_MS)) return goTo(state);
       return discover(state.wanted, state.setbacks, context);
     }
     case "rebooting": {
-      if (context.now < after(state.exchange.sentAt, CHECK_PACE_MS)) return goTo(state);
-      return reboot(state.claim, state.setbacks, context);
+      const renewed = withEvidence(state, evidence);
+      if (context.now < after(state.exchange.sentAt, CHECK_PACE_MS)) return goTo(renewed);
+      return reboot(renewed.claim, state.setbacks, context);
     }
     case "bound":
     case "renewing":
@@ -161,12 +160,17 @@ function onCheck(state: DhcpState, context: StepContext): Transition {
       const { lease, setbacks } = state;
       const askedAt = state.kind === "bound" ? lease.acquiredAt : state.exchange.sentAt;
       const sendAt = after(askedAt, CHECK_PACE_MS);
-      if (context.now < sendAt) return goTo({ kind: "init-reboot", sendAt, lease, setbacks });
-      return reboot({ kind: "held", lease }, setbacks, context);
+      const isTooSoon = context.now < sendAt;
+      if (isTooSoon) return goTo({ kind: "init-reboot", sendAt, lease, evidence, setbacks });
+      return reboot(heldClaim(lease, evidence), setbacks, context);
     }
     default:
       return assertNever(state);
   }
+}
+
+function heldClaim(lease: Lease, evidence: NetworkEvidence): Claim {
+  return { kind: "held", lease, evidence };
 }
 
 function onConflict(state: DhcpState, context: StepContext): Transition {
@@ -182,7 +186,7 @@ function onConflict(state: DhcpState, context: StepContext): Transition {
  * | selecting | DISCOVER again, after 4, 8, 16, 32, 64, 64, … s | §4.1 |
  * | requesting | REQUEST again, 4 times in all; then DISCOVER | §3.1(5) |
  * | init-reboot | REQUEST | §4.4.2 |
- * | rebooting | nobody knows an old lease: DISCOVER, asking for its address. A lease in force: REQUEST again, 3 times in all; then it lives on, as §3.2(3) allows | §3.2 |
+ * | rebooting | nobody knows an old lease: DISCOVER, asking for its address. A lease in force: REQUEST again, 3 times in all; then it lives on, as §3.2(3) allows, unless its gateway is silent too | §3.2 |
  * | bound, renewing, rebinding | REQUEST by unicast from T1, by broadcast from T2, again after half of the time that is left; DISCOVER at expiry | §4.4.5 |
  */
 function onDeadline(state: DhcpState, context: StepContext): Transition {
@@ -209,7 +213,7 @@ function onDeadline(state: DhcpState, context: StepContext): Transition {
       return goTo({ ...state, exchange }, [sendRequest(exchange, offer, context)]);
     }
     case "init-reboot":
-      return reboot({ kind: "held", lease: state.lease }, state.setbacks, context);
+      return reboot(heldClaim(state.lease, state.evidence), state.setbacks, context);
     case "rebooting":
       return onUnconfirmed(state, context);
     case "bound":
@@ -228,7 +232,11 @@ function onUnconfirmed(state: State<"rebooting">, context: StepContext): Transit
   // One try is enough for an old lease: a DISCOVER asks for the same address, and unlike a
   // REQUEST it is answered by servers that have never heard of us.
   if (claim.kind === "remembered") return discover(lease.terms.address, setbacks, context);
-  if (state.exchange.sent >= MAX_CHECKS) return follow(lease, context.now, setbacks, context);
+  if (state.exchange.sent >= MAX_CHECKS) {
+    // The gateway that we know would have answered: the network is another one, or dead.
+    if (claim.evidence === "asked") return discover(lease.terms.address, setbacks, context);
+    return follow(lease, context.now, setbacks, context);
+  }
   const exchange = resent(state.exchange, context);
   return goTo({ ...state, exchange }, [sendReboot(exchange, lease, context)]);
 }
@@ -285,8 +293,6 @@ function onSelecting(state: State<"selecting">, reply: Reply, context: StepConte
   return goTo({ kind: "requesting", exchange, offer, setbacks: state.setbacks }, effects);
 }
 
-type Asking = State<"requesting"> | State<"rebooting"> | State<"renewing" | "rebinding">;
-
 function onAnswer(state: Asking, reply: Reply, context: StepContext): Transition {
   if (reply.type === "offer") return ignore(state, "not-expected");
   const server = askedServer(state);
@@ -298,12 +304,6 @@ function onAnswer(state: Asking, reply: Reply, context: StepContext): Transition
   // The address is not asked for again: it is what was refused.
   if (delayMs === 0) return discover(undefined, setbacks, context);
   return goTo({ kind: "init", retryAt: after(now, delayMs), setbacks });
-}
-
-/** The one server that may answer; undefined when every server was asked. */
-function askedServer(state: Asking): Ipv4 | undefined {
-  if (state.kind === "requesting") return state.offer.serverId;
-  return state.kind === "renewing" ? state.lease.terms.serverId : undefined;
 }
 
 function onAck(state: Asking | State<"selecting">, reply: Reply, context: StepContext): Transition {
@@ -324,11 +324,6 @@ function onAck(state: Asking | State<"selecting">, reply: Reply, context: StepCo
   // A short lease, and an answer that came late.
   if (isExpired(lease, context.now)) return ignore(state, "lease-already-over");
   return goTo({ kind: "bound", lease, setbacks }, [], checked.value.remarks);
-}
-
-function requestedAddress(state: Asking | State<"selecting">): Ipv4 | undefined {
-  if (state.kind === "requesting") return state.offer.address;
-  return state.kind === "rebooting" ? state.claim.lease.terms.address : undefined;
 }
 
 function discover(wanted: Ipv4 | undefined, setbacks: Setbacks, context: StepContext): Transition {
@@ -357,26 +352,15 @@ function follow(
     : extend(lease, beganAt, setbacks, context);
 }
 
-/**
- * Asks for more time. Each request has an xid of its own: they are at least ten seconds apart,
- * and an answer then tells exactly from when its lease counts.
- */
+/** Asks for more time. */
 function extend(
   lease: Lease,
   beganAt: Instant,
   setbacks: Setbacks,
   context: StepContext,
 ): Transition {
-  const { now } = context;
-  const { timers } = lease;
-  const kind = timers.kind === "finite" && timers.t2 <= now ? "rebinding" : "renewing";
-  let waitMs = INFINITE_RENEW_MS;
-  if (timers.kind === "finite") {
-    const endsAt = kind === "rebinding" ? timers.expiry : timers.t2;
-    waitMs = Math.max((endsAt - now) / 2, MIN_RENEW_MS);
-  }
-  const opened = exchangeOf(context.randomUint32(), context);
-  const exchange: Exchange = { ...opened, beganAt, resendAt: after(now, waitMs) };
+  const kind = isPastT2(lease, context.now) ? "rebinding" : "renewing";
+  const exchange = extensionOf(lease, beganAt, context);
   const effects = [sendExtend(exchange, lease, kind, context)];
   return goTo({ kind, exchange, lease, setbacks }, effects);
 }
@@ -395,11 +379,6 @@ function decline(
 function release(lease: Lease | undefined, context: StepContext): readonly DhcpEffect[] {
   if (lease === undefined || isExpired(lease, context.now)) return [];
   return [sendRelease(lease, context)];
-}
-
-function isDue(state: DhcpState, now: Instant): boolean {
-  const due = deadline(state);
-  return due !== undefined && due <= now;
 }
 
 function ignore(state: DhcpState, reason: IgnoreReason): Transition {

@@ -2,8 +2,17 @@
 import { after, type Instant, type Ipv4 } from "@mnm/proto/net";
 import { retransmitMs } from "./backoff.js";
 import { type ClientMessage, encodeMessage, type Outgoing } from "./codec.js";
-import type { Lease } from "./lease.js";
+import { isPastT2, type Lease, MIN_LEASE_SEC } from "./lease.js";
 import type { DhcpEffect, Exchange, Offer, SendTo, StepContext } from "./state.js";
+
+/**
+ * RFC 2131 §4.4.5 has 60 s between requests to extend a lease. A lease of two minutes, usual with
+ * dnsmasq, would have no second try then.
+ */
+const MIN_RENEW_MS = MIN_LEASE_SEC * 1000;
+
+/** How long an answer is waited for when an operator renews a lease that never ends. */
+const INFINITE_RENEW_MS = 60_000;
 
 const BROADCAST: SendTo = { kind: "broadcast" };
 
@@ -19,6 +28,23 @@ export function resent(exchange: Exchange, context: StepContext): Exchange {
   const { now, randomUint32 } = context;
   const sent = exchange.sent + 1;
   return { ...exchange, sent, sentAt: now, resendAt: after(now, retransmitMs(sent, randomUint32)) };
+}
+
+/**
+ * The question for more time, sent now: in half of the time that is left the next. Each has an
+ * xid of its own, since they are at least ten seconds apart, and an answer then tells exactly
+ * from when its lease counts.
+ */
+export function extensionOf(lease: Lease, beganAt: Instant, context: StepContext): Exchange {
+  const { now } = context;
+  const { timers } = lease;
+  let waitMs = INFINITE_RENEW_MS;
+  if (timers.kind === "finite") {
+    const endsAt = isPastT2(lease, now) ? timers.expiry : timers.t2;
+    waitMs = Math.max((endsAt - now) / 2, MIN_RENEW_MS);
+  }
+  const opened = exchangeOf(context.randomUint32(), context);
+  return { ...opened, beganAt, resendAt: after(now, waitMs) };
 }
 
 /** Whole seconds; 0 rather than negative, should a clock ever go back. */

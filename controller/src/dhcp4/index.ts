@@ -1,6 +1,12 @@
 export { step } from "./client.js";
 export type { DhcpConfig } from "./codec.js";
-export type { Lease, LeaseRoute, LeaseTerms, LeaseTimers } from "./lease.js";
+export {
+  isExpired,
+  type Lease,
+  type LeaseRoute,
+  type LeaseTerms,
+  type LeaseTimers,
+} from "./lease.js";
 export {
   decodeLeaseRecord,
   encodeLeaseRecord,

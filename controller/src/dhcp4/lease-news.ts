@@ -1,4 +1,5 @@
-import type { Lease } from "./lease.js";
+import { assertNever, type Instant } from "@mnm/proto/net";
+import { isExpired, type Lease } from "./lease.js";
 import type { LeaseRemark } from "./options.js";
 import {
   type DhcpEffect,
@@ -17,31 +18,45 @@ interface Change {
   readonly remarks: readonly LeaseRemark[];
 }
 
-/** Why a lease is gone follows from what happened: each event has one way to lose it. */
-const LOSS_REASONS: Readonly<Record<DhcpEvent["kind"], LossReason>> = {
-  wake: "expired",
-  packet: "refused",
-  conflict: "declined",
-  release: "released",
-  stop: "stopped",
-  start: "stopped",
-  renew: "stopped",
-  check: "stopped",
-};
-
 /** What is to be announced. Leases announced are therefore leases held, whatever the machine does. */
-export function leaseNews({ before, after, event, remarks }: Change): readonly DhcpEffect[] {
+export function leaseNews(
+  { before, after, event, remarks }: Change,
+  now: Instant,
+): readonly DhcpEffect[] {
   const had = leaseOf(before);
   const lease = leaseOf(after);
   if (lease === undefined) {
-    const reason = LOSS_REASONS[event.kind];
-    return had === undefined ? [] : [{ kind: "lease-lost", lease: had, reason }];
+    return had === undefined
+      ? []
+      : [{ kind: "lease-lost", lease: had, reason: lossReason(had, event, now) }];
   }
   const isNewlyRebinding = after.kind === "rebinding" && before.kind !== "rebinding";
   return [
     ...arrival(had, lease, remarks),
     ...(isNewlyRebinding ? [{ kind: "lease-rebinding", lease } as const] : []),
   ];
+}
+
+/** Why a lease is gone follows from what happened: no two ways to lose it look alike. */
+function lossReason(lease: Lease, event: DhcpEvent, now: Instant): LossReason {
+  switch (event.kind) {
+    case "wake":
+      return isExpired(lease, now) ? "expired" : "unconfirmed";
+    case "packet":
+      return "refused";
+    case "conflict":
+      return "declined";
+    case "release":
+      return "released";
+    case "stop":
+    case "start":
+    case "renew":
+    case "check":
+    case "same-network":
+      return "stopped";
+    default:
+      return assertNever(event);
+  }
 }
 
 function arrival(

@@ -32,7 +32,7 @@ import {
   leaseOfTerms,
   MIN_LEASE_SEC,
 } from "./lease.js";
-import { isUsableGateway, isUsableRoute } from "./routes.js";
+import { isUsableGateway, isUsableRoute, type OwnAddress } from "./routes.js";
 import { addressProblem, isBroadcastOf, isUsableMtu } from "./terms.js";
 import { isDomainName, isHttpsUrl } from "./text.js";
 
@@ -147,20 +147,21 @@ function readTerms(record: RecordReader): Result<LeaseTerms, LeaseRecordError> {
   const leaseSec = record.number("leaseSec");
   if (address === undefined) return malformed("address");
   if (prefixLength === undefined) return malformed("prefixLength");
-  if (addressProblem(address, prefixLength) !== undefined) return malformed("address");
   if (serverId === undefined || !isHostUnicast(serverId)) return malformed("serverId");
+  if (addressProblem(address, prefixLength, serverId) !== undefined) return malformed("address");
   if (leaseSec === undefined || leaseSec < MIN_LEASE_SEC || leaseSec > INFINITE_SEC) {
     return malformed("leaseSec");
   }
   const mtu = record.number("mtu");
   const broadcast = record.address("broadcast");
+  const own = { address, prefixLength };
   const isOwnBroadcast = broadcast !== undefined && isBroadcastOf(broadcast, address, prefixLength);
   return ok({
     address,
     prefixLength,
     serverId,
-    gateways: record.addresses("gateways").filter((gateway) => isUsableGateway(gateway, address)),
-    routes: record.list("routes").flatMap((value) => routeOf(value, address)),
+    gateways: record.addresses("gateways").filter((gateway) => isUsableGateway(gateway, own)),
+    routes: record.list("routes").flatMap((value) => routeOf(value, own)),
     dnsServers: record.addresses("dnsServers").filter(isHostUnicast),
     ntpServers: record.addresses("ntpServers").filter(isHostUnicast),
     domain: record.checkedText("domain", isDomainName),
@@ -175,7 +176,7 @@ function readTerms(record: RecordReader): Result<LeaseTerms, LeaseRecordError> {
   });
 }
 
-function routeOf(value: unknown, own: Ipv4): readonly LeaseRoute[] {
+function routeOf(value: unknown, own: OwnAddress): readonly LeaseRoute[] {
   const record = new RecordReader(value);
   const destination = parseIpv4Prefix(record.text("destination") ?? "");
   const gateway = record.address("gateway");
@@ -222,9 +223,10 @@ class RecordReader {
     return text !== undefined && isValid(text) ? text : undefined;
   }
 
+  /** Seconds and milliseconds are whole ones here, and protobuf throws at others. */
   number(field: string): number | undefined {
     const value = this.#fields.get(field);
-    return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+    return typeof value === "number" && Number.isSafeInteger(value) ? value : undefined;
   }
 
   prefixLength(field: string): PrefixLength | undefined {

@@ -93,3 +93,8 @@ export function leaseTimers(
 export function isExpired(lease: Lease, now: Instant): boolean {
   return lease.timers.kind === "finite" && lease.timers.expiry <= now;
 }
+
+/** Whether it is time to ask every server, not just the one that granted the lease. */
+export function isPastT2(lease: Lease, now: Instant): boolean {
+  return lease.timers.kind === "finite" && lease.timers.t2 <= now;
+}

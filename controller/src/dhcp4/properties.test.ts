@@ -53,7 +53,9 @@ const MOVE: fc.Arbitrary<Move> = fc.oneof(
         { kind: "wake" },
         { kind: "wake" },
         { kind: "renew" },
-        { kind: "check" },
+        { kind: "check", gatewayAsked: false },
+        { kind: "check", gatewayAsked: true },
+        { kind: "same-network" },
         { kind: "conflict" },
         { kind: "release" },
         { kind: "stop" },
@@ -68,10 +70,25 @@ const PAUSE = fc.oneof(
   fc.constantFrom(0, 0, 0, 1, 400, 5_000, 400_000),
 );
 
-const TIMELINE = fc.array(fc.record({ move: MOVE, pause: PAUSE }), {
-  minLength: 20,
-  maxLength: 80,
+const BEAT = fc.record({ move: MOVE, pause: PAUSE });
+
+/** A check, and nobody says anything until the client has had its tries. */
+const SILENT_CHECK = fc.boolean().map((gatewayAsked) => {
+  const wake = { move: eventMove({ kind: "wake" }), pause: "deadline" } as const;
+  const check = { move: eventMove({ kind: "check", gatewayAsked }), pause: 5000 };
+  return [check, wake, wake, wake, wake];
 });
+
+const TIMELINE = fc
+  .array(
+    fc.oneof({ weight: 24, arbitrary: fc.tuple(BEAT) }, { weight: 1, arbitrary: SILENT_CHECK }),
+    { minLength: 20, maxLength: 80 },
+  )
+  .map((beats) => beats.flat());
+
+function eventMove(event: DhcpEvent): Move {
+  return { kind: "event", event };
+}
 
 function eventOf(move: Move, state: DhcpState, old: Lease | undefined): DhcpEvent {
   switch (move.kind) {
@@ -100,8 +117,16 @@ function eventOf(move: Move, state: DhcpState, old: Lease | undefined): DhcpEven
 class Listener {
   lease: Lease | undefined;
   bound = 0;
+  unconfirmed = 0;
+  /** Since the last check: whether the gateway was asked, and has not answered. */
+  #isGatewaySilent = false;
 
-  hear(effect: DhcpEffect): void {
+  tell(event: DhcpEvent): void {
+    if (event.kind === "check") this.#isGatewaySilent = event.gatewayAsked;
+    if (event.kind === "same-network") this.#isGatewaySilent = false;
+  }
+
+  hear(effect: DhcpEffect, now: Instant): void {
     switch (effect.kind) {
       case "lease-bound":
         assert.equal(this.lease, undefined, "bound while holding a lease");
@@ -117,6 +142,11 @@ class Listener {
         return;
       case "lease-lost":
         assert.equal(this.lease, effect.lease);
+        if (effect.reason === "expired") assert.ok(isOver(effect.lease, now));
+        if (effect.reason === "unconfirmed") {
+          assert.ok(this.#isGatewaySilent && !isOver(effect.lease, now));
+          this.unconfirmed += 1;
+        }
         this.lease = undefined;
         return;
       case "send":
@@ -132,6 +162,7 @@ function contextAt(now: Instant, random: number) {
 
 test("leases announced are leases held, and never after their expiry", () => {
   let bound = 0;
+  let unconfirmed = 0;
   const property = fc.property(TIMELINE, fc.nat(), (timeline, seed) => {
     const listener = new Listener();
     let state: DhcpState = STOPPED;
@@ -142,25 +173,31 @@ test("leases announced are leases held, and never after their expiry", () => {
       now = pause === "deadline" ? (deadline(state) ?? now) : after(now, pause);
       random += 2;
       const event = eventOf(move, state, old);
+      listener.tell(event);
       const next = step(state, event, contextAt(now, random));
-      for (const effect of next.effects) listener.hear(effect);
+      for (const effect of next.effects) listener.hear(effect, now);
       state = next.state;
       assert.equal(leaseOf(state), listener.lease);
       old = leaseOf(state) ?? old;
       if (event.kind === "wake" || event.kind === "packet") assertInForce(state, now);
     }
     bound += listener.bound;
+    unconfirmed += listener.unconfirmed;
   });
   const numRuns = 1000;
   fc.assert(property, { numRuns, seed: 20260101 });
   // Else the property would be about machines that never do anything.
   assert.ok(bound > numRuns, `${bound} leases in ${numRuns} timelines`);
+  assert.ok(unconfirmed > numRuns / 100, `${unconfirmed} leases that nobody confirmed`);
 });
 
 function assertInForce(state: DhcpState, now: Instant): void {
   const lease = leaseOf(state);
-  if (lease?.timers.kind !== "finite") return;
-  assert.ok(now < lease.timers.expiry, "a lease in force is not over");
+  assert.ok(lease === undefined || !isOver(lease, now), "a lease in force is not over");
+}
+
+function isOver({ timers }: Lease, now: Instant): boolean {
+  return timers.kind === "finite" && timers.expiry <= now;
 }
 
 test("a wake before the deadline changes nothing, and one at it moves the deadline", () => {

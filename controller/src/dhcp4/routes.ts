@@ -3,8 +3,10 @@ import {
   type Ipv4,
   ipv4FromUint32,
   isHostUnicast,
+  isNetworkOrBroadcast,
   networkOf,
   type PrefixLength,
+  prefixContains,
   prefixLengthFromNumber,
 } from "@mnm/proto/net";
 import type { LeaseRoute } from "./lease.js";
@@ -63,19 +65,28 @@ export function classPrefixLength(address: Ipv4): PrefixLength {
   return first < 192 ? CLASS_B : CLASS_C;
 }
 
+/** What a host calls its own on a link. */
+export interface OwnAddress {
+  readonly address: Ipv4;
+  readonly prefixLength: PrefixLength;
+}
+
 /**
  * Whether a route can be used by the holder of `own`: towards neither loopback, multicast nor
  * reserved networks, and by a gateway that a host may have and that is not ourselves.
  */
-export function isUsableRoute({ destination, gateway }: LeaseRoute, own: Ipv4): boolean {
+export function isUsableRoute({ destination, gateway }: LeaseRoute, own: OwnAddress): boolean {
   const first = destination.network >>> 24;
   // Inside 0/8 nothing can be reached, but 0/0 and 0/1 are wider than it.
   const isUnreachable = first === 127 || first >= 224 || (first === 0 && destination.length >= 8);
   return !isUnreachable && (gateway === undefined || isUsableGateway(gateway, own));
 }
 
-export function isUsableGateway(gateway: Ipv4, own: Ipv4): boolean {
-  return isHostUnicast(gateway) && gateway !== own;
+/** The kernel takes no route by the network or broadcast address of a prefix on the link. */
+export function isUsableGateway(gateway: Ipv4, { address, prefixLength }: OwnAddress): boolean {
+  if (!isHostUnicast(gateway) || gateway === address) return false;
+  const isInside = prefixContains(networkOf(address, prefixLength), gateway);
+  return !(isInside && isNetworkOrBroadcast(gateway, prefixLength));
 }
 
 function constantLength(length: number): PrefixLength {

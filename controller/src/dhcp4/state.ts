@@ -28,6 +28,7 @@ export type DhcpState =
       readonly kind: "init-reboot";
       readonly sendAt: Instant;
       readonly lease: Lease;
+      readonly evidence: NetworkEvidence;
       readonly setbacks: Setbacks;
     }
   | {
@@ -43,6 +44,11 @@ export type DhcpState =
       readonly lease: Lease;
       readonly setbacks: Setbacks;
     };
+
+export type State<Kind extends DhcpState["kind"]> = DhcpState & { readonly kind: Kind };
+
+/** The states in which an ACK or NAK is awaited. */
+export type Asking = State<"requesting"> | State<"rebooting"> | State<"renewing" | "rebinding">;
 
 /** One question to the servers. Replies belong to it when they carry its xid. */
 export interface Exchange {
@@ -66,8 +72,14 @@ export interface Offer {
 
 /** A lease that a server is asked to confirm: one in force, or one of an earlier life. */
 export type Claim =
-  | { readonly kind: "held"; readonly lease: Lease }
+  | { readonly kind: "held"; readonly lease: Lease; readonly evidence: NetworkEvidence }
   | { readonly kind: "remembered"; readonly lease: Lease };
+
+/**
+ * What the lease's gateway, asked by ARP beside the servers, has said since the last check:
+ * it was not asked, it has not answered, or it is the one that we know (RFC 4436).
+ */
+export type NetworkEvidence = "unasked" | "asked" | "same";
 
 export const STOPPED: DhcpState = { kind: "stopped" };
 
@@ -87,8 +99,13 @@ export type DhcpEvent =
   | { readonly kind: "release" }
   /** An operator wants an answer from a server now. */
   | { readonly kind: "renew" }
-  /** Carrier has come back, or the host has resumed: is this still the same network? */
-  | { readonly kind: "check" }
+  /**
+   * Carrier has come back, or the host has resumed: is this still the same network?
+   * `gatewayAsked`: somebody also asks the lease's gateway, by ARP to the MAC that it had.
+   */
+  | { readonly kind: "check"; readonly gatewayAsked: boolean }
+  /** The gateway that was asked has answered. */
+  | { readonly kind: "same-network" }
   /** Somebody else has the address. */
   | { readonly kind: "conflict" }
   | { readonly kind: "wake" }
@@ -123,8 +140,17 @@ export type SendTo =
   | { readonly kind: "broadcast" }
   | { readonly kind: "unicast"; readonly server: Ipv4; readonly source: Ipv4 };
 
-/** `refused`: a server said NAK. */
-export type LossReason = "expired" | "refused" | "declined" | "released" | "stopped";
+/**
+ * `refused`: a server said NAK. `unconfirmed`: after a check neither a server nor the gateway
+ * answered.
+ */
+export type LossReason =
+  | "expired"
+  | "refused"
+  | "unconfirmed"
+  | "declined"
+  | "released"
+  | "stopped";
 
 /** Why a packet did not do what its sender may have wanted. */
 export type IgnoreReason =
@@ -174,6 +200,11 @@ export function deadline(state: DhcpState): Instant | undefined {
   }
 }
 
+export function isDue(state: DhcpState, now: Instant): boolean {
+  const due = deadline(state);
+  return due !== undefined && due <= now;
+}
+
 /** The lease in force: the one that was announced last and has not been lost. */
 export function leaseOf(state: DhcpState): Lease | undefined {
   switch (state.kind) {
@@ -192,6 +223,25 @@ export function leaseOf(state: DhcpState): Lease | undefined {
     default:
       return assertNever(state);
   }
+}
+
+/** The state with what is now known of the network, where that is in question. */
+export function withEvidence<S extends DhcpState>(state: S, evidence: NetworkEvidence): S {
+  if (state.kind === "init-reboot") return { ...state, evidence };
+  if (state.kind !== "rebooting" || state.claim.kind !== "held") return state;
+  return { ...state, claim: { ...state.claim, evidence } };
+}
+
+/** The one server that may answer; undefined when every server was asked. */
+export function askedServer(state: Asking): Ipv4 | undefined {
+  if (state.kind === "requesting") return state.offer.serverId;
+  return state.kind === "renewing" ? state.lease.terms.serverId : undefined;
+}
+
+/** The address that was asked for by name. */
+export function requestedAddress(state: Asking | State<"selecting">): Ipv4 | undefined {
+  if (state.kind === "requesting") return state.offer.address;
+  return state.kind === "rebooting" ? state.claim.lease.terms.address : undefined;
 }
 
 function timerOf(lease: Lease | undefined, timer: "t1" | "t2" | "expiry"): Instant | undefined {

@@ -1,14 +1,17 @@
+// Every state and whatever can happen in it, as tables. A cell is a word of the legend.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { TYPES } from "../testing/dhcp4-server.js";
+import { addresses, ipv4, type ReplyFields } from "../testing/dhcp4-server.js";
 import { DhcpSimulation } from "../testing/dhcp4-simulation.js";
-import { type DhcpState, STOPPED } from "./index.js";
+import { type DhcpState, leaseOf, STOPPED } from "./index.js";
 
 type Kind = DhcpState["kind"];
-type Type = keyof typeof TYPES;
+
+/** `rebooting` asks about a lease in force, `remembering` about one of an earlier life. */
+type Row = Kind | "remembering";
 
 /** How to get into each state, with the xid of what was sent last still good. */
-const PATHS: Readonly<Record<Kind, (client: DhcpSimulation) => void>> = {
+const PATHS: Readonly<Record<Row, (client: DhcpSimulation) => void>> = {
   stopped: (client) => {
     client.bind();
     client.deliver({ kind: "stop" });
@@ -24,12 +27,19 @@ const PATHS: Readonly<Record<Kind, (client: DhcpSimulation) => void>> = {
   },
   "init-reboot": (client) => {
     client.bind();
-    client.deliver({ kind: "check" });
+    client.check();
   },
   rebooting: (client) => {
     client.bind();
     client.advanceTo(100);
-    client.deliver({ kind: "check" });
+    client.check();
+  },
+  remembering: (client) => {
+    client.bind();
+    const lease = leaseOf(client.state);
+    assert.ok(lease !== undefined);
+    client.deliver({ kind: "stop" });
+    client.deliver({ kind: "start", remembered: { kind: "reboot", lease } });
   },
   bound: (client) => client.bind(),
   renewing: (client) => {
@@ -42,202 +52,226 @@ const PATHS: Readonly<Record<Kind, (client: DhcpSimulation) => void>> = {
   },
 };
 
-/** Messages that no server sends to a client: the same in every state. */
-const ALWAYS: Readonly<Partial<Record<Type, string>>> = {
-  discover: "ignored message-type-unexpected",
-  request: "ignored message-type-unexpected",
-  decline: "ignored message-type-unexpected",
-  release: "ignored message-type-unexpected",
-  inform: "ignored message-type-unexpected",
-  forcerenew: "ignored forcerenew-unauthenticated",
+/** What each word in a cell means: the state afterwards, and what the step sent and said. */
+const LEGEND: Readonly<Record<string, string>> = {
+  // Nothing becomes of it.
+  "·": "(same): ",
+  no: "(same): ignored not-expected",
+  xid: "(same): ignored wrong-xid",
+  server: "(same): ignored wrong-server",
+  // A lease is asked for, got, or lost.
+  discover: "selecting: send discover",
+  request: "requesting: send request",
+  bound: "bound: bound 192.0.2.50",
+  renewed: "bound: renewed 192.0.2.50",
+  refused: "selecting: lost 192.0.2.50 refused, send discover",
+  declined: "init: lost 192.0.2.50 declined, send decline",
+  released: "stopped: send release to 192.0.2.1, lost 192.0.2.50 released",
+  lost: "stopped: lost 192.0.2.50 stopped",
+  stopped: "stopped: ",
+  // A lease in force is asked about, or is to be in a moment.
+  later: "init-reboot: ",
+  reboot: "rebooting: send request",
+  renew: "renewing: send request to 192.0.2.1",
+  rebind: "rebinding: send request",
 };
 
-const NO = "ignored not-expected";
+/** A reply with the right xid and server, unless it says otherwise. */
+type Message = Omit<ReplyFields, "xid"> & { readonly isOfOther?: true };
 
-/** After each message: the state, and what the step said. */
-const TABLE: Readonly<Record<Kind, Readonly<Record<"offer" | "ack" | "nak", string>>>> = {
-  stopped: { offer: `stopped: ${NO}`, ack: `stopped: ${NO}`, nak: `stopped: ${NO}` },
-  init: { offer: `init: ${NO}`, ack: `init: ${NO}`, nak: `init: ${NO}` },
-  selecting: {
-    offer: "requesting: send request",
-    ack: `selecting: ${NO}`,
-    nak: `selecting: ${NO}`,
-  },
-  requesting: {
-    offer: `requesting: ${NO}`,
-    ack: "bound: bound 192.0.2.50",
-    nak: "selecting: send discover",
-  },
-  "init-reboot": {
-    offer: `init-reboot: ${NO}`,
-    ack: `init-reboot: ${NO}`,
-    nak: `init-reboot: ${NO}`,
-  },
-  rebooting: {
-    offer: `rebooting: ${NO}`,
-    ack: "bound: renewed 192.0.2.50",
-    nak: "selecting: lost 192.0.2.50 refused, send discover",
-  },
-  bound: { offer: `bound: ${NO}`, ack: `bound: ${NO}`, nak: `bound: ${NO}` },
-  renewing: {
-    offer: `renewing: ${NO}`,
-    ack: "bound: renewed 192.0.2.50",
-    nak: "selecting: lost 192.0.2.50 refused, send discover",
-  },
-  rebinding: {
-    offer: `rebinding: ${NO}`,
-    ack: "bound: renewed 192.0.2.50",
-    nak: "selecting: lost 192.0.2.50 refused, send discover",
-  },
+const STRANGER = { 54: addresses("192.0.2.2") };
+
+const REPLIES: Readonly<Record<string, Message>> = {
+  OFFER: { type: "offer" },
+  ACK: { type: "ack" },
+  NAK: { type: "nak" },
+  // Of another exchange.
+  "OFFER≠xid": { type: "offer", isOfOther: true },
+  "ACK≠xid": { type: "ack", isOfOther: true },
+  "NAK≠xid": { type: "nak", isOfOther: true },
+  // Of another server.
+  "OFFER≠srv": { type: "offer", options: STRANGER },
+  "ACK≠srv": { type: "ack", options: STRANGER },
+  "NAK≠srv": { type: "nak", options: STRANGER },
 };
+
+const OF_REPLIES = `
+              | OFFER   | ACK     | NAK      | OFFER≠xid | ACK≠xid | NAK≠xid | OFFER≠srv | ACK≠srv | NAK≠srv
+  stopped     | no      | no      | no       | no        | no      | no      | no        | no      | no
+  init        | no      | no      | no       | no        | no      | no      | no        | no      | no
+  selecting   | request | no      | no       | xid       | xid     | xid     | request   | no      | no
+  requesting  | no      | bound   | discover | xid       | xid     | xid     | no        | server  | server
+  init-reboot | no      | no      | no       | no        | no      | no      | no        | no      | no
+  rebooting   | no      | renewed | refused  | xid       | xid     | xid     | no        | renewed | refused
+  remembering | no      | bound   | discover | xid       | xid     | xid     | no        | bound   | discover
+  bound       | no      | no      | no       | no        | no      | no      | no        | no      | no
+  renewing    | no      | renewed | refused  | xid       | xid     | xid     | no        | server  | server
+  rebinding   | no      | renewed | refused  | xid       | xid     | xid     | no        | renewed | refused
+`;
+
+/** What no server sends to a client, or leaves out what counts: no state makes a difference. */
+const REFUSED: Readonly<Record<string, readonly [Message, string]>> = {
+  DISCOVER: [{ type: "discover" }, "message-type-unexpected"],
+  REQUEST: [{ type: "request" }, "message-type-unexpected"],
+  DECLINE: [{ type: "decline" }, "message-type-unexpected"],
+  RELEASE: [{ type: "release" }, "message-type-unexpected"],
+  INFORM: [{ type: "inform" }, "message-type-unexpected"],
+  FORCERENEW: [{ type: "forcerenew" }, "forcerenew-unauthenticated"],
+  "type 0": [{ type: "ack", options: typed(0) }, "message-type-unexpected"],
+  "type 13, LEASEACTIVE": [{ type: "ack", options: typed(13) }, "message-type-unexpected"],
+  "type 255": [{ type: "ack", options: typed(255) }, "message-type-unexpected"],
+  "BOOTP, without a type": [{ type: "ack", options: typed() }, "message-type-missing"],
+  "a type of two bytes": [{ type: "ack", options: typed(5, 5) }, "message-type-missing"],
+  "OFFER without a server": [{ type: "offer", options: { 54: undefined } }, "server-id-missing"],
+  "ACK without a server": [{ type: "ack", options: { 54: undefined } }, "server-id-missing"],
+  "NAK without a server": [{ type: "nak", options: { 54: undefined } }, "server-id-missing"],
+  "a request, not a reply": [{ type: "ack", op: 1 }, "not-a-reply"],
+};
+
+const COMMANDS: Readonly<Record<string, (client: DhcpSimulation) => void>> = {
+  start: (client) => client.start(),
+  stop: (client) => void client.deliver({ kind: "stop" }),
+  release: (client) => void client.deliver({ kind: "release" }),
+  renew: (client) => void client.deliver({ kind: "renew" }),
+  check: (client) => client.check(),
+  "check+gw": (client) => client.check(true),
+  same: (client) => void client.deliver({ kind: "same-network" }),
+  conflict: (client) => void client.deliver({ kind: "conflict" }),
+  wake: (client) => void client.deliver({ kind: "wake" }),
+  deadline: (client) => void client.wakeOnce(Number.POSITIVE_INFINITY),
+};
+
+const OF_COMMANDS = `
+              | start    | stop    | release  | renew    | check | check+gw | same | conflict | wake | deadline
+  stopped     | discover | ·       | ·        | ·        | ·     | ·        | ·    | ·        | ·    | ·
+  init        | ·        | stopped | stopped  | discover | ·     | ·        | ·    | ·        | ·    | discover
+  selecting   | ·        | stopped | stopped  | discover | ·     | ·        | ·    | ·        | ·    | discover
+  requesting  | ·        | stopped | stopped  | discover | ·     | ·        | ·    | ·        | ·    | request
+  init-reboot | ·        | lost    | released | reboot   | ·     | ·        | ·    | declined | ·    | reboot
+  rebooting   | ·        | lost    | released | reboot   | ·     | ·        | ·    | declined | ·    | reboot
+  remembering | ·        | stopped | stopped  | reboot   | ·     | ·        | ·    | ·        | ·    | discover
+  bound       | ·        | lost    | released | renew    | later | later    | ·    | declined | ·    | renew
+  renewing    | ·        | lost    | released | renew    | later | later    | ·    | declined | ·    | renew
+  rebinding   | ·        | lost    | released | rebind   | later | later    | ·    | declined | ·    | rebind
+`;
 
 /** The state and the log, without times, after `act`. */
-function after(kind: Kind, act: (client: DhcpSimulation) => void): string {
+function outcome(row: Row, act: (client: DhcpSimulation) => void): string {
   const client = new DhcpSimulation();
-  PATHS[kind](client);
-  assert.equal(client.state.kind, kind);
+  PATHS[row](client);
+  assert.equal(client.state.kind, kindOf(row));
   client.takeLog();
   act(client);
   const log = client.takeLog().map((line) => line.replace(/^\S+ /, ""));
-  return [client.state.kind, log.join(", ")].join(": ");
+  return `${client.state.kind}: ${log.join(", ")}`;
 }
 
-describe("every state and every message", () => {
-  for (const [kind, row] of entriesOf(TABLE)) {
-    for (const type of keysOf(TYPES)) {
-      const always = ALWAYS[type];
-      const own = type === "offer" || type === "ack" || type === "nak" ? row[type] : undefined;
-      const want = own ?? `${kind}: ${always}`;
-      test(`${kind}, ${type}`, () => {
-        assert.equal(
-          after(kind, (client) => void client.reply({ type })),
-          want,
-        );
-      });
-    }
+function send(client: DhcpSimulation, { isOfOther, ...fields }: Message): void {
+  const { xid } = client.last;
+  client.reply({ ...fields, xid: isOfOther ? xid ^ 1 : xid });
+}
 
-    test(`${kind}, a foreign xid`, () => {
-      const isAsking = !["stopped", "init", "init-reboot", "bound"].includes(kind);
-      const want = `${kind}: ignored ${isAsking ? "wrong-xid" : "not-expected"}`;
-      for (const type of ["offer", "ack", "nak"] as const) {
-        const reply = (client: DhcpSimulation) =>
-          void client.reply({ type, xid: client.last.xid ^ 1 });
-        assert.equal(after(kind, reply), want);
-      }
-    });
-  }
-});
-
-describe("every state and every command", () => {
-  const lost = "lost 192.0.2.50";
-  const asksAgain = "send request";
-  const unicast = "send request to 192.0.2.1";
-  const declined = `init: ${lost} declined, send decline`;
-  const released = `stopped: send release to 192.0.2.1, ${lost} released`;
-  const table: Readonly<
-    Record<Kind, Readonly<Record<"stop" | "release" | "renew" | "check" | "conflict", string>>>
-  > = {
-    stopped: {
-      stop: "stopped: ",
-      release: "stopped: ",
-      renew: "stopped: ",
-      check: "stopped: ",
-      conflict: "stopped: ",
-    },
-    init: {
-      stop: "stopped: ",
-      release: "stopped: ",
-      renew: "selecting: send discover",
-      check: "init: ",
-      conflict: "init: ",
-    },
-    selecting: {
-      stop: "stopped: ",
-      release: "stopped: ",
-      renew: "selecting: send discover",
-      check: "selecting: ",
-      conflict: "selecting: ",
-    },
-    requesting: {
-      stop: "stopped: ",
-      release: "stopped: ",
-      renew: "selecting: send discover",
-      check: "requesting: ",
-      conflict: "requesting: ",
-    },
-    "init-reboot": {
-      stop: `stopped: ${lost} stopped`,
-      release: released,
-      renew: `rebooting: ${asksAgain}`,
-      check: "init-reboot: ",
-      conflict: declined,
-    },
-    rebooting: {
-      stop: `stopped: ${lost} stopped`,
-      release: released,
-      renew: `rebooting: ${asksAgain}`,
-      check: "rebooting: ",
-      conflict: declined,
-    },
-    bound: {
-      stop: `stopped: ${lost} stopped`,
-      release: released,
-      renew: `renewing: ${unicast}`,
-      check: "init-reboot: ",
-      conflict: declined,
-    },
-    renewing: {
-      stop: `stopped: ${lost} stopped`,
-      release: released,
-      renew: `renewing: ${unicast}`,
-      check: "init-reboot: ",
-      conflict: declined,
-    },
-    rebinding: {
-      stop: `stopped: ${lost} stopped`,
-      release: released,
-      renew: `rebinding: ${asksAgain}`,
-      check: "init-reboot: ",
-      conflict: declined,
-    },
-  };
-  for (const [kind, row] of entriesOf(table)) {
-    for (const [event, want] of entriesOf(row)) {
-      test(`${kind}, ${event}`, () => {
-        assert.equal(
-          after(kind, (client) => void client.deliver({ kind: event })),
-          want,
-        );
-      });
-    }
-
-    test(`${kind}: a wake before the deadline changes nothing`, () => {
-      const client = new DhcpSimulation();
-      PATHS[kind](client);
-      const { state } = client;
-      assert.deepEqual(client.deliver({ kind: "wake" }), []);
-      assert.equal(client.state, state);
-    });
-
-    test(`${kind}, start`, () => {
-      const start = { kind: "start", remembered: undefined } as const;
-      const want = kind === "stopped" ? "selecting: send discover" : `${kind}: `;
+describe("every state and every reply", () => {
+  for (const { row, column, want } of cellsOf(OF_REPLIES, Object.keys(REPLIES))) {
+    test(`${row}, ${column}`, () => {
+      const message = REPLIES[column];
+      assert.ok(message !== undefined);
       assert.equal(
-        after(kind, (client) => void client.deliver(start)),
+        outcome(row, (client) => send(client, message)),
         want,
       );
     });
   }
 });
 
+describe("every state and every message that is no reply", () => {
+  for (const row of keysOf(PATHS)) {
+    for (const [name, [message, reason]] of Object.entries(REFUSED)) {
+      test(`${row}, ${name}`, () => {
+        assert.equal(
+          outcome(row, (client) => send(client, message)),
+          `${kindOf(row)}: ignored ${reason}`,
+        );
+      });
+    }
+  }
+});
+
+describe("every state and every command", () => {
+  for (const { row, column, want } of cellsOf(OF_COMMANDS, Object.keys(COMMANDS))) {
+    test(`${row}, ${column}`, () => {
+      const act = COMMANDS[column];
+      assert.ok(act !== undefined);
+      assert.equal(outcome(row, act), want);
+    });
+  }
+
+  for (const row of keysOf(PATHS)) {
+    test(`${row}: a wake before the deadline leaves the very state`, () => {
+      const client = new DhcpSimulation();
+      PATHS[row](client);
+      const { state } = client;
+      client.deliver({ kind: "wake" });
+      assert.equal(client.state, state);
+    });
+  }
+});
+
+test("in every state, a reply to another address of ours or none changes what it must", () => {
+  // The address in an OFFER or ACK is the server's to choose, whatever was asked for.
+  const address = ipv4("192.0.2.77");
+  const want: Readonly<Partial<Record<Row, string>>> = {
+    requesting: "bound: bound 192.0.2.77",
+    rebooting: "bound: renewed 192.0.2.77",
+    remembering: "bound: bound 192.0.2.77",
+    renewing: "bound: renewed 192.0.2.77",
+    rebinding: "bound: renewed 192.0.2.77",
+  };
+  for (const row of keysOf(PATHS)) {
+    const got = outcome(row, (client) => send(client, { type: "ack", address }));
+    assert.equal(got, want[row] ?? `${kindOf(row)}: ignored not-expected`);
+  }
+});
+
 test("the state to begin with is stopped", () => assert.deepEqual(STOPPED, { kind: "stopped" }));
+
+function typed(...bytes: readonly number[]) {
+  return { 53: bytes.length === 0 ? undefined : Uint8Array.from(bytes) };
+}
+
+function kindOf(row: Row): Kind {
+  return row === "remembering" ? "rebooting" : row;
+}
+
+interface Cell {
+  readonly row: Row;
+  readonly column: string;
+  readonly want: string;
+}
+
+/** The cells of a table. Throws unless it has every state, and the columns that it should. */
+function cellsOf(table: string, columns: readonly string[]): readonly Cell[] {
+  const [header = [], ...lines] = table
+    .split("\n")
+    .filter((line) => line.trim() !== "")
+    .map((line) => line.split("|").map((cell) => cell.trim()));
+  assert.deepEqual(header, ["", ...columns]);
+  const rows = keysOf(PATHS);
+  assert.deepEqual(
+    lines.map(([row]) => row),
+    rows,
+  );
+  return lines.flatMap((line, at) => {
+    const row = rows[at] ?? "stopped";
+    return columns.map((column, index) => {
+      const word = line[index + 1] ?? "";
+      const want = LEGEND[word];
+      assert.ok(want !== undefined, `${row}, ${column}: no legend has "${word}"`);
+      return { row, column, want: want.replace("(same)", kindOf(row)) };
+    });
+  });
+}
 
 function keysOf<Key extends string>(record: Readonly<Record<Key, unknown>>): readonly Key[] {
   return Object.keys(record).filter((key): key is Key => key in record);
-}
-
-function entriesOf<Key extends string, Value>(
-  record: Readonly<Record<Key, Value>>,
-): readonly (readonly [Key, Value])[] {
-  return keysOf(record).map((key) => [key, record[key]] as const);
 }

@@ -50,6 +50,7 @@ describe("checkTerms() refuses", () => {
     { name: "a multicast address", address: "224.0.0.5", want: "address-unusable" },
     { name: "a reserved address", address: "240.0.0.1", want: "address-unusable" },
     { name: "broadcast", address: "255.255.255.255", want: "address-unusable" },
+    { name: "the server's own address", address: "192.0.2.1", want: "address-unusable" },
     { name: "the network address", address: "192.0.2.0", want: "address-unusable" },
     { name: "the broadcast address", address: "192.0.2.255", want: "address-unusable" },
     {
@@ -180,6 +181,18 @@ describe("checkTerms() reads gateways and routes", () => {
           ...[4, 224, 192, 0, 2, 9],
           ...[8, 0, 192, 0, 2, 9],
           ...[8, 10, 192, 0, 2, 50],
+        ),
+      },
+      gateways: [],
+      routes: [],
+    },
+    {
+      name: "no route and no default by the prefix's network or broadcast address",
+      options: {
+        121: Uint8Array.of(
+          ...[24, 203, 0, 113, 192, 0, 2, 255],
+          ...[24, 198, 51, 100, 192, 0, 2, 0],
+          ...[0, 192, 0, 2, 255],
         ),
       },
       gateways: [],

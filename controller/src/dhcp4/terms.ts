@@ -19,6 +19,7 @@ import {
   decodeStaticRoutes,
   isUsableGateway,
   isUsableRoute,
+  type OwnAddress,
 } from "./routes.js";
 import { decodeHttpsUrl, decodeName, decodeSearchDomains } from "./text.js";
 
@@ -49,17 +50,17 @@ export function checkTerms(reply: Reply): Result<CheckedTerms, UnusableTerms> {
   const leaseSec = options.u32(Option.leaseTime);
   if (leaseSec === undefined) return err("lease-time-missing");
   if (leaseSec < MIN_LEASE_SEC) return err("lease-too-short");
-  const { address } = reply;
+  const { address, serverId } = reply;
   const prefixLength = prefixLengthOf(options, address);
-  const problem = addressProblem(address, prefixLength);
+  const problem = addressProblem(address, prefixLength, serverId);
   if (problem !== undefined || prefixLength === undefined) return err(problem ?? "mask-unusable");
 
   const isInfinite = leaseSec === INFINITE_SEC;
   const terms: LeaseTerms = {
     address,
     prefixLength,
-    serverId: reply.serverId,
-    ...routing(options, address, prefixLength),
+    serverId,
+    ...routing(options, { address, prefixLength }),
     dnsServers: options.addresses(Option.dnsServers, MAX_ADDRESSES, isHostUnicast),
     ntpServers: options.addresses(Option.ntpServers, MAX_ADDRESSES, isHostUnicast),
     domain: options.decoded(Option.domain, decodeName),
@@ -81,13 +82,15 @@ export function checkTerms(reply: Reply): Result<CheckedTerms, UnusableTerms> {
 
 /**
  * What keeps a host from having the address; undefined when nothing does. Every lease has
- * passed this, whether it comes off the wire or out of the lease store.
+ * passed this, whether it comes off the wire or out of the lease store. The server's own address
+ * would not only be taken: what is sent there to renew it would come back to ourselves.
  */
 export function addressProblem(
   address: Ipv4,
   prefixLength: PrefixLength | undefined,
+  serverId: Ipv4,
 ): "address-unusable" | "mask-unusable" | undefined {
-  if (!isHostUnicast(address)) return "address-unusable";
+  if (!isHostUnicast(address) || address === serverId) return "address-unusable";
   if (prefixLength === undefined || prefixLength < 8) return "mask-unusable";
   return isNetworkOrBroadcast(address, prefixLength) ? "address-unusable" : undefined;
 }
@@ -108,18 +111,7 @@ function prefixLengthOf(options: OptionReader, address: Ipv4): PrefixLength | un
  * Gateways and routes. RFC 3442: with option 121, options 3 and 33 are ignored; a malformed 121
  * counts as absent. Default routes become gateways, so that there is one place to look for them.
  */
-function routing(
-  options: OptionReader,
-  own: Ipv4,
-  prefixLength: PrefixLength,
-): Pick<LeaseTerms, "gateways" | "routes"> {
-  const isGateway = (gateway: Ipv4) => {
-    const isInside =
-      networkOf(gateway, prefixLength).network === networkOf(own, prefixLength).network;
-    return (
-      isUsableGateway(gateway, own) && !(isInside && isNetworkOrBroadcast(gateway, prefixLength))
-    );
-  };
+function routing(options: OptionReader, own: OwnAddress): Pick<LeaseTerms, "gateways" | "routes"> {
   for (const option of [Option.classlessRoutes, Option.microsoftRoutes]) {
     const all = options.decoded(option, decodeClasslessRoutes);
     if (all === undefined) continue;
@@ -140,7 +132,9 @@ function routing(
   // RFC 2132 §5.8: 0.0.0.0 "is an illegal destination". By its class it is 0/8: not usable.
   const isUsable = (route: LeaseRoute) => isUsableRoute(route, own);
   return {
-    gateways: options.addresses(Option.routers, MAX_ADDRESSES, isGateway),
+    gateways: options.addresses(Option.routers, MAX_ADDRESSES, (gateway) =>
+      isUsableGateway(gateway, own),
+    ),
     routes: options.atMost(
       Option.staticRoutes,
       MAX_ROUTES,

@@ -8,6 +8,7 @@ import type { Outstanding } from "./convergence.js";
 import type { ManagedLink } from "./managed-link.js";
 import { formatInterface, type Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
+import type { Repairs } from "./repairs.js";
 import { stateOf } from "./uplinks.js";
 
 interface Announced {
@@ -17,10 +18,10 @@ interface Announced {
 
 /** What is, for comparing with what was said. */
 export interface Review {
-  readonly managed: readonly ManagedLink[];
+  readonly managed: Iterable<ManagedLink>;
   readonly uplinks: ReadonlyMap<ManagedLink, Uplink>;
   readonly outstanding: Outstanding;
-  readonly isBlocked: (managed: ManagedLink) => boolean;
+  readonly repairs: Repairs;
   readonly defaultLink: string | undefined;
   /** Why the default link may have changed. */
   readonly reason: EventReason;
@@ -68,12 +69,13 @@ export class Announcer {
 
   /** Compares everything with what was said, and follows the state of each managed link. */
   review(scene: Review, outbox: Outbox): void {
-    const { managed, uplinks, outstanding, isBlocked, defaultLink, reason } = scene;
+    const { managed, uplinks, outstanding, repairs, defaultLink, reason } = scene;
     for (const link of managed) {
       const isConfirmed = !outstanding.has(link.ifindex);
       this.#reviewUplink(link, uplinks.get(link), isConfirmed, outbox);
       if (isConfirmed) this.#reviewMetric(link, outbox);
-      const kind = stateOf(link, this.isUsable(link.identity), isBlocked(link));
+      const isFaulty = repairs.blockOf(link.ifindex) !== undefined;
+      const kind = stateOf(link, this.isUsable(link.identity), isFaulty);
       if (link.state.kind !== kind) link.state = { kind, since: outbox.now };
     }
     this.#reviewCollisions([...uplinks.values()], outbox);
@@ -178,11 +180,12 @@ const LOSS_TEXTS: Partial<Record<EventReason, string>> = {
   lease: "lease ended or changed",
   link: "link is gone",
   config: "no longer managed",
-  operator: "withdrawn",
+  operator: "lease given up",
 };
 
-function reasonOfLoss({ link }: ManagedLink): EventReason {
+function reasonOfLoss({ link, farewell }: ManagedLink): EventReason {
   if (!link.adminUp) return "admin";
+  if (farewell !== "none") return "operator";
   return link.carrier ? "lease" : "carrier";
 }
 

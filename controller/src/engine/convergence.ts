@@ -1,28 +1,31 @@
 import { after, type Ifindex, type Instant } from "@mnm/proto/net";
+import type { EventLink } from "../events/index.js";
 import { isUsable } from "../link/index.js";
-import { planRouting, planSettings } from "../plan/index.js";
+import { planSettings } from "../plan/index.js";
 import {
-  diffKernel,
   type KernelModel,
   MAIN_TABLE,
-  MNM_PROTOCOL,
   type ModelChange,
+  type ObjectKey,
   type Operation,
+  operationKey,
+  Reconciler,
   renderOperation,
 } from "../reconcile/index.js";
 import type { Uplink } from "../uplink/index.js";
+import type { Episode } from "./contention.js";
+import { type Culprit, nameOfCulprit } from "./culprit.js";
+import { Inheritance } from "./inheritance.js";
 import type { ManagedLink } from "./managed-link.js";
 import type { GroupedOperation, OperationOutcome, Refusal } from "./messages.js";
 import type { MetricChanges } from "./metric-change.js";
 import type { Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
-import { Repairs } from "./repairs.js";
+import { type Repair, Repairs } from "./repairs.js";
 import { wantedSettings } from "./settings-keeper.js";
 
 /** As many operations as the helper takes in one batch. */
 const MAX_BATCH = 256;
-/** After a start, what carries our mark and matches nothing is left alone for this long at most. */
-const GRACE_MS = 10_000;
 /** A batch that failed as a whole (rate limit, lost connection) is sent again after this. */
 const RESEND_MS = 100;
 
@@ -42,8 +45,6 @@ export interface Conditions {
 /** Brings the kernel to the plan, one batch at a time. */
 export class Convergence {
   readonly repairs = new Repairs();
-  /** After a start: the first complete plan was made, so surplus of ours may go. */
-  isComplete = false;
   /** No operation on main's defaults is outstanding. */
   isMainSettled = true;
   readonly #kernel: KernelModel;
@@ -52,17 +53,27 @@ export class Convergence {
   #inFlight: readonly Operation[] | undefined;
   #ready: readonly Operation[] = [];
   #resendAt: Instant | undefined;
-  #graceUntil: Instant | undefined;
+  readonly #inheritance: Inheritance;
+  readonly #reconciler: Reconciler;
+  /** What the settings that are wanted were found from. */
+  #settingsBasis: string | undefined;
 
   constructor(kernel: KernelModel, registry: Registry, bootId: string) {
     this.#kernel = kernel;
     this.#registry = registry;
     this.#bootId = bootId;
+    this.#reconciler = new Reconciler(kernel);
+    this.#inheritance = new Inheritance(kernel);
+  }
+
+  /** After a start: every link has had its chance, and what is left of an earlier run may go. */
+  get isSettled(): boolean {
+    return this.#inheritance.isSettled;
   }
 
   /** The first snapshot is there. */
   begin(now: Instant): void {
-    this.#graceUntil = after(now, GRACE_MS);
+    this.#inheritance.begin(now);
   }
 
   /** Compares plan and kernel, and readies what may be sent now. */
@@ -72,26 +83,59 @@ export class Convergence {
     outbox: Outbox,
   ): Outstanding {
     const all = [...uplinks.values()];
+    const isReplanned = this.#reconciler.plan(all);
+    this.#reviewSettings(isReplanned, uplinks, isWithdrawing);
+    const operations = this.#reconciler.operations();
+    const wants = (key: ObjectKey) => this.#reconciler.wants(key);
+    const isSettled = isWithdrawing || isComplete(this.#registry, uplinks);
+    this.#inheritance.review({ isComplete: isSettled, wants }, outbox.now);
+    const permitted = operations.filter((operation) => this.#inheritance.permits(operation));
+    const { due, repairs } = this.repairs.due(permitted, outbox.now);
+    for (const repair of repairs) this.#announceRepair(repair, outbox);
+    for (const over of this.repairs.contention.calm(outbox.now)) this.#announceCalm(over, outbox);
+    const mayResend = this.#resendAt === undefined || this.#resendAt <= outbox.now;
+    const canSend = isHelperReady && this.#inFlight === undefined && mayResend;
+    this.#ready = canSend ? due.slice(0, MAX_BATCH) : [];
+    const isWaitedFor = (operation: Operation) => !this.repairs.isContended(operation);
+    this.isMainSettled = !operations.some(
+      (operation) => isOnMain(operation) && isWaitedFor(operation),
+    );
+    const isQuiet = this.#inFlight === undefined && this.#ready.length === 0;
+    // What all uplinks share may be fought over for a long time; new ones do not wait for it.
+    const essential = permitted.filter(
+      (operation) =>
+        !this.repairs.isObstructed(operation) &&
+        (operation.link !== undefined || isWaitedFor(operation)),
+    );
+    return { ...outstandingOf(essential), isQuiet };
+  }
+
+  /** Looks at everything next time, whether or not anything was reported. */
+  audit(): void {
+    this.#reconciler.audit();
+  }
+
+  #reviewSettings(
+    isReplanned: boolean,
+    uplinks: ReadonlyMap<ManagedLink, Uplink>,
+    isWithdrawing: boolean,
+  ): void {
+    const kernel = this.#kernel;
+    const registry = this.#registry;
+    const basis = () =>
+      [kernel.links.version, registry.version, kernel.rpFilterAll, isWithdrawing].join();
+    if (!isReplanned && this.#settingsBasis === basis()) return;
     const settings = wantedSettings({
-      kernel: this.#kernel,
-      registry: this.#registry,
-      settingsOf: planSettings(all, this.#kernel.rpFilterAll),
+      kernel,
+      registry,
+      settingsOf: planSettings([...uplinks.values()], kernel.rpFilterAll),
       uplinkOf: (managed) => uplinks.get(managed),
       bootId: this.#bootId,
       isWithdrawing,
     });
-    const operations = diffKernel(planRouting(all), settings, this.#kernel);
-    this.isComplete ||= isWithdrawing || this.#hasSettled(uplinks, outbox.now);
-    const permitted = this.isComplete ? operations : operations.filter((op) => this.#isSafe(op));
-    const { due, repairs } = this.repairs.due(permitted, outbox.now);
-    for (const repair of repairs) this.#announceRepair(repair, outbox);
-    const mayResend = this.#resendAt === undefined || this.#resendAt <= outbox.now;
-    const canSend = isHelperReady && this.#inFlight === undefined && mayResend;
-    this.#ready = canSend ? due.slice(0, MAX_BATCH) : [];
-    this.isMainSettled = !operations.some(isOnMain);
-    const isQuiet = this.#inFlight === undefined && this.#ready.length === 0;
-    const essential = permitted.filter((operation) => !this.repairs.isObstructed(operation));
-    return { ...outstandingOf(essential), isQuiet };
+    this.#reconciler.set(settings);
+    // What was found is recorded on the way.
+    this.#settingsBasis = basis();
   }
 
   /** Sends what {@link run} readied. */
@@ -145,8 +189,7 @@ export class Convergence {
   }
 
   deadlines(): readonly (Instant | undefined)[] {
-    const graceUntil = this.isComplete ? undefined : this.#graceUntil;
-    return [...this.repairs.deadlines(), this.#resendAt, graceUntil];
+    return [...this.repairs.deadlines(), this.#resendAt, this.#inheritance.deadline()];
   }
 
   #refused(
@@ -158,69 +201,62 @@ export class Convergence {
     const isNews = this.repairs.refuse(operation, described, outbox.now);
     // A link that has just gone, or changed, overtook us; its notification is on the way.
     if (!isNews || refusal.code === "link-mismatch") return;
-    const ifindex = operation.link?.ifindex;
-    const managed = ifindex === undefined ? undefined : this.#registry.managed.get(ifindex);
     outbox.emit("fault", {
       reason: "refused",
-      link: managed?.eventLink,
+      link: this.#eventLinkOf(operation.link?.ifindex),
       after: renderOperation(operation),
       text: described.text,
     });
     outbox.log("warn", "operation refused", { text: refusal.text });
   }
 
-  #announceRepair(operation: Operation, outbox: Outbox): void {
-    const ifindex = operation.link?.ifindex;
-    const managed = ifindex === undefined ? undefined : this.#registry.managed.get(ifindex);
+  #announceRepair({ operation, requester, isContended }: Repair, outbox: Outbox): void {
     const rendered = renderOperation(operation);
     outbox.emit("external-change", {
       reason: "external",
-      link: managed?.eventLink,
+      link: this.#eventLinkOf(operation.link?.ifindex),
       after: rendered,
       text: `another program changed what MNM had put there; putting it back: ${rendered}`,
     });
+    // The answer makes the event `contended`.
+    if (isContended) outbox.push({ kind: "find-culprit", key: operationKey(operation), requester });
   }
 
-  /** Every managed link that can has its address, or has had its chance. */
-  #hasSettled(uplinks: ReadonlyMap<ManagedLink, Uplink>, now: Instant): boolean {
-    if (this.#graceUntil !== undefined && this.#graceUntil <= now) return true;
-    return [...this.#registry.managed.values()].every(
-      (managed) => uplinks.has(managed) || !isUsable(managed.link),
-    );
+  /** Tells of a fight, once it is known who may be behind it. */
+  accuse(key: ObjectKey, culprit: Culprit, outbox: Outbox): void {
+    const episode = this.repairs.contention.accuse(key, culprit);
+    if (episode === undefined) return;
+    const { object, ifindex, repairs } = episode;
+    const link = this.#eventLinkOf(ifindex);
+    const who = nameOfCulprit(culprit);
+    outbox.emit("contended", {
+      reason: "external",
+      link,
+      after: object,
+      text: `another program keeps changing ${object}: put back ${repairs} times within a minute${who === "" ? "" : `; by ${who}`}; MNM puts it back ever more rarely now, at last once a minute`,
+    });
+    outbox.log("warn", "Contended", { object, culprit });
   }
 
-  /**
-   * Before the first complete plan: whether an operation cannot take anything away that the plan
-   * may turn out to want. Rules of links that are absent, and of tables that are empty, cannot be.
-   */
-  #isSafe(operation: Operation): boolean {
-    switch (operation.kind) {
-      case "put-settings":
-      case "put-address":
-      case "put-route":
-      case "put-rule":
-        return true;
-      case "delete-address":
-      case "delete-route":
-        return false;
-      case "delete-rule":
-        return this.#isOrphan(operation.rule);
-    }
+  #announceCalm({ object, ifindex }: Episode, outbox: Outbox): void {
+    outbox.emit("uncontended", {
+      reason: "external",
+      link: this.#eventLinkOf(ifindex),
+      before: object,
+      text: `no longer contended: ${object} has stayed untouched for a minute`,
+    });
   }
 
-  #isOrphan(rule: (Operation & { kind: "delete-rule" })["rule"]): boolean {
-    if (rule.kind === "main-without-defaults") return false;
-    if (rule.kind === "source-unreachable") {
-      return ![...this.#kernel.addresses.values()].some(({ address }) => address === rule.from);
-    }
-    const isTableEmpty = ![...this.#kernel.routes.values()].some(
-      ({ table, protocol }) => table === rule.table && protocol === MNM_PROTOCOL,
-    );
-    if (rule.kind !== "device") return isTableEmpty;
-    return (
-      isTableEmpty || ![...this.#kernel.links.values()].some(({ name }) => name === rule.device)
-    );
+  #eventLinkOf(ifindex: Ifindex | undefined): EventLink | undefined {
+    return ifindex === undefined ? undefined : this.#registry.managed.get(ifindex)?.eventLink;
   }
+}
+
+/** Every managed link that can has its address, or has had its chance. */
+function isComplete(registry: Registry, uplinks: ReadonlyMap<ManagedLink, Uplink>): boolean {
+  return [...registry.managed.values()].every(
+    (managed) => uplinks.has(managed) || !isUsable(managed.link),
+  );
 }
 
 /** The refusal for people: what was attempted, why not, and what to do. */

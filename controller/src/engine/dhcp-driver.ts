@@ -1,10 +1,11 @@
-import { formatIpv4, type Instant } from "@mnm/proto/net";
+import { after, formatIpv4, type Instant, type MacAddress } from "@mnm/proto/net";
 import {
   type DhcpConfig,
   type DhcpEffect,
   type DhcpEvent,
   decodeLeaseRecord,
   encodeLeaseRecord,
+  isExpired,
   type Lease,
   leaseOf,
   type RememberedLease,
@@ -14,7 +15,9 @@ import { isUsable, linkKindOf, linkRefOf } from "../link/index.js";
 import type { KernelAddress } from "../reconcile/index.js";
 import { MNM_PROTOCOL } from "../reconcile/index.js";
 import type { Uplink } from "../uplink/index.js";
+import { ArpDriver, type ArpVerdict } from "./arp-driver.js";
 import type { ManagedLink } from "./managed-link.js";
+import type { GivenUpLease } from "./messages.js";
 import { formatInterface, type Outbox } from "./outbox.js";
 
 /** What the world is to the engine beside events; tests pass literals. */
@@ -27,12 +30,21 @@ export interface EngineEnvironment {
   readonly hostName: string | undefined;
 }
 
+/**
+ * How long an address outlives its RELEASE. The kernel may have to ask for the server's MAC first,
+ * and drops what waits for the answer when the link's last address goes.
+ */
+const LEAVING_MS = 200;
+
 /** Feeds each link's DHCP machine and turns what it wants into effects. */
 export class DhcpDriver {
   readonly #environment: EngineEnvironment;
+  readonly #arp: ArpDriver;
 
-  constructor(environment: EngineEnvironment) {
+  /** @param ownMacs of every link of this host, now */
+  constructor(environment: EngineEnvironment, ownMacs: () => ReadonlySet<MacAddress>) {
     this.#environment = environment;
+    this.#arp = new ArpDriver({ randomUint32: environment.randomUint32, ownMacs });
   }
 
   /** Looks at one link: carrier, remembered lease, port; starts or stops its DHCP machine. */
@@ -42,12 +54,88 @@ export class DhcpDriver {
     if (heard === "stop" && managed.dhcp.kind !== "stopped") {
       this.step(managed, { kind: "stop" }, outbox);
     }
-    if (heard === "check") this.step(managed, { kind: "check" }, outbox);
+    if (heard === "check") this.check(managed, outbox);
     if (managed.memory.kind === "unread") {
       managed.memory = { kind: "reading" };
       outbox.push({ kind: "load-lease", identity: managed.identity });
     }
     this.#startIfPossible(managed, addresses, outbox);
+    this.#arp.follow(managed, outbox);
+  }
+
+  /** Carrier is back, or the host has resumed: is the lease still good here? */
+  check(managed: ManagedLink, outbox: Outbox): void {
+    const gatewayAsked = this.#arp.check(managed, outbox);
+    this.step(managed, { kind: "check", gatewayAsked }, outbox);
+  }
+
+  wake(managed: ManagedLink, outbox: Outbox): void {
+    this.#hear(managed, this.#arp.step(managed, { kind: "wake" }, outbox), outbox);
+    this.step(managed, { kind: "wake" }, outbox);
+  }
+
+  /** Takes an ARP packet that the helper received. */
+  receiveArp(managed: ManagedLink, packet: Uint8Array, outbox: Outbox): void {
+    this.#hear(managed, this.#arp.receive(managed, packet, outbox), outbox);
+  }
+
+  #hear(managed: ManagedLink, verdicts: readonly ArpVerdict[], outbox: Outbox): void {
+    for (const kind of verdicts) this.step(managed, { kind }, outbox);
+  }
+
+  /** An operator wants an answer from a server now; a released link begins again. */
+  renew(managed: ManagedLink, outbox: Outbox): void {
+    if (managed.isReleased) managed.farewell = "none";
+    this.step(managed, { kind: "renew" }, outbox);
+  }
+
+  /** Gives the lease back; the link asks for none until an operator wants one again. */
+  release(managed: ManagedLink, outbox: Outbox): GivenUpLease | undefined {
+    managed.farewell = "released";
+    return this.#giveUp(managed, outbox);
+  }
+
+  /** Gives the lease back; the link begins anew, as one that has never had any, when it can. */
+  reconnect(managed: ManagedLink, outbox: Outbox): GivenUpLease | undefined {
+    managed.farewell = "reconnecting";
+    return this.#giveUp(managed, outbox);
+  }
+
+  /** Ends what was {@link ManagedLink.leaving} for long enough; answers whether anything still is. */
+  endLeaving(links: Iterable<ManagedLink>, now: Instant): boolean {
+    let isAnyLeaving = false;
+    for (const managed of links) {
+      if (managed.leaving === undefined) continue;
+      if (managed.leaving.until <= now) managed.leaving = undefined;
+      else isAnyLeaving = true;
+    }
+    return isAnyLeaving;
+  }
+
+  #giveUp(managed: ManagedLink, outbox: Outbox): GivenUpLease | undefined {
+    const held = leaseOf(managed.dhcp);
+    const lease = held === undefined || isExpired(held, outbox.now) ? undefined : held;
+    // Without carrier nobody would hear it, and it is said only once.
+    const serverTold = lease !== undefined && managed.port === "open" && isUsable(managed.link);
+    if (serverTold) managed.leaving = { lease, until: after(outbox.now, LEAVING_MS) };
+    this.step(managed, { kind: serverTold ? "release" : "stop" }, outbox);
+    managed.sendFailed = false;
+    // One that waits for carrier, or has not been read yet.
+    managed.memory = { kind: "read", lease: undefined };
+    outbox.push({ kind: "forget-lease", identity: managed.identity });
+    if (lease === undefined) return undefined;
+    const { address, prefixLength, serverId } = lease.terms;
+    const text = formatInterface(address, prefixLength);
+    const server = formatIpv4(serverId);
+    outbox.emit("lease-expired", {
+      reason: "operator",
+      link: managed.eventLink,
+      before: text,
+      text: serverTold
+        ? `lease of ${text} given back to ${server}`
+        : `lease of ${text} given up; server ${server} could not be told`,
+    });
+    return { address: text, server, serverTold };
   }
 
   /** The link's identity has another name now: keep its lease under that one. */
@@ -60,15 +148,19 @@ export class DhcpDriver {
   /** Takes what the lease store had for the link. */
   remember(managed: ManagedLink, record: unknown, outbox: Outbox): void {
     if (managed.memory.kind !== "reading") return;
-    const decoded =
-      record === undefined ? undefined : decodeLeaseRecord(record, this.#times(outbox.now));
-    if (decoded !== undefined && !decoded.ok) {
-      outbox.log("warn", "Remembered lease cannot be used", {
-        link: managed.name,
-        reason: decoded.error.code,
-      });
-    }
-    managed.memory = { kind: "read", lease: decoded?.ok ? decoded.value : undefined };
+    managed.memory = { kind: "read", lease: this.#recall(managed, record, outbox) };
+  }
+
+  #recall(managed: ManagedLink, record: unknown, outbox: Outbox): Lease | undefined {
+    if (record === undefined) return undefined;
+    const decoded = decodeLeaseRecord(record, this.#times(outbox.now));
+    if (decoded.ok) return decoded.value;
+    const { error } = decoded;
+    // It is not used any more, but its address is asked for.
+    if (error.code === "expired") return error.lease;
+    const fields = { link: managed.name, reason: error.code };
+    outbox.log("warn", "Remembered lease cannot be used", fields);
+    return undefined;
   }
 
   /** `unique`: of two leases with one address, the later is declined. Answers what is left. */
@@ -113,9 +205,10 @@ export class DhcpDriver {
     addresses: readonly KernelAddress[],
     outbox: Outbox,
   ): void {
-    if (managed.port !== "open" || !isUsable(managed.link)) return;
+    if (managed.port !== "open" || !isUsable(managed.link) || managed.isReleased) return;
     if (managed.dhcp.kind === "stopped" && managed.memory.kind === "read") {
       const remembered = rememberedOf(managed.memory.lease, addresses);
+      if (remembered?.kind === "adopt") managed.claimed = remembered.lease.terms.address;
       this.step(managed, { kind: "start", remembered }, outbox);
     } else if (managed.sendFailed && !["bound", "init", "stopped"].includes(managed.dhcp.kind)) {
       this.step(managed, { kind: "renew" }, outbox);
@@ -169,6 +262,7 @@ export class DhcpDriver {
   }
 
   #keep(managed: ManagedLink, lease: Lease, outbox: Outbox): void {
+    if (managed.farewell === "reconnecting") managed.farewell = "none";
     managed.memory = { kind: "read", lease };
     const record = encodeLeaseRecord(lease, this.#times(outbox.now));
     outbox.push({ kind: "save-lease", identity: managed.identity, record });
@@ -203,8 +297,9 @@ function forgetLease(
   { reason }: Extract<DhcpEffect, { kind: "lease-lost" }>,
   outbox: Outbox,
 ): void {
-  // After mere loss of carrier the server is asked for the same address again.
-  if (reason === "stopped") return;
+  // After mere loss of carrier the server is asked for the same address again. What an operator
+  // gives up is forgotten, and told, by who gives it up.
+  if (reason === "stopped" || reason === "released") return;
   managed.memory = { kind: "read", lease: undefined };
   outbox.push({ kind: "forget-lease", identity: managed.identity });
 }
@@ -260,6 +355,13 @@ function announceLoss(
         ...base,
         reason: "lease",
         text: `lease of ${address} expired`,
+      });
+      return;
+    case "unconfirmed":
+      outbox.emit("lease-expired", {
+        ...base,
+        reason: "lease",
+        text: `nobody confirmed the lease of ${address} after carrier came back or the host resumed`,
       });
       return;
     case "refused":

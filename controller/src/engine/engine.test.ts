@@ -216,3 +216,17 @@ describe("Engine", () => {
     );
   });
 });
+
+test("Engine takes back what it has put there itself, while other links still wait for a lease", () => {
+  const world = makeWorld([1, 2]);
+  // Link 2 keeps the first plan from being complete.
+  world.silentServers.add(2);
+  const simulation = new EngineSimulation(world);
+  assert.ok(world.kernel.ours.some((key) => key.includes("10.0.1.100")));
+  simulation.changeLink(1, { adminUp: false, carrier: false, operstate: "down" });
+  assert.deepEqual(
+    world.kernel.ours.filter((key) => key.includes("10.0.1.100")),
+    [],
+  );
+  assert.equal(simulation.status.isSettled, false);
+});

@@ -16,6 +16,7 @@ import { Convergence } from "./convergence.js";
 import { DhcpDriver, type EngineEnvironment } from "./dhcp-driver.js";
 import { Dumps } from "./dumps.js";
 import { HelperLink } from "./helper-link.js";
+import { LeaseRequests } from "./lease-requests.js";
 import type { ManagedLink } from "./managed-link.js";
 import type {
   EngineEffect,
@@ -24,18 +25,12 @@ import type {
   HelperEvent,
   HelperInfo,
 } from "./messages.js";
-import {
-  foreignMetrics,
-  MetricChanges,
-  refuse,
-  type SetMetric,
-  unknownLink,
-} from "./metric-change.js";
+import { foreignMetrics, MetricChanges } from "./metric-change.js";
 import { Outbox } from "./outbox.js";
 import { Registry } from "./registry.js";
 import { earliest } from "./repairs.js";
 import { defaultLinkOf, type HostStatus, hostStatus } from "./status.js";
-import { type AddressesByLink, addressesByLink, uplinksOf } from "./uplinks.js";
+import { macsOf, Uplinks } from "./uplinks.js";
 
 export interface EngineStart {
   readonly config: Config;
@@ -56,11 +51,13 @@ export class Engine {
   readonly #dumps = new Dumps();
   readonly #helper = new HelperLink();
   readonly #metricChanges = new MetricChanges();
+  readonly #leaseRequests: LeaseRequests;
   #config: Config;
   #configFile: string;
   #configProblems: readonly ConfigProblem[] = [];
   #hasSnapshot = false;
   #settledAt: Instant | undefined;
+  readonly #uplinkMemory = new Uplinks();
   #uplinks: ReadonlyMap<ManagedLink, Uplink> = new Map();
   #stopAt: Instant | undefined;
 
@@ -68,7 +65,8 @@ export class Engine {
     this.#config = config;
     this.#configFile = configFile;
     this.#registry = new Registry(state);
-    this.#driver = new DhcpDriver(environment);
+    this.#driver = new DhcpDriver(environment, () => macsOf(this.#kernel));
+    this.#leaseRequests = new LeaseRequests(this.#driver);
     this.#convergence = new Convergence(this.#kernel, this.#registry, environment.bootId);
   }
 
@@ -97,6 +95,7 @@ export class Engine {
       due !== undefined && (settled === undefined || due > settled);
     const ours = [
       this.#metricChanges.deadline(),
+      this.#leaseRequests.deadline(),
       this.#helper.deadline(),
       ...this.#convergence.deadlines(),
       this.#dumps.deadline(),
@@ -115,7 +114,7 @@ export class Engine {
       helper: this.#helper.status,
       configFile: this.#configFile,
       configProblems: this.#configProblems,
-      isSettled: this.#convergence.isComplete,
+      isSettled: this.#convergence.isSettled,
     });
   }
 
@@ -143,6 +142,9 @@ export class Engine {
         break;
       case "setting-changed":
         this.#dumps.want("everything");
+        break;
+      case "resumed":
+        this.#resume(event.sleptMs, outbox);
         break;
       case "config":
         this.#configure(event.config, event.file, outbox);
@@ -191,18 +193,28 @@ export class Engine {
         managed?.count("send-failed");
         outbox.log("warn", "DHCP message not sent", { link: managed?.name, text: event.text });
         break;
+      case "arp-packet":
+        if (managed !== undefined) this.#driver.receiveArp(managed, event.packet, outbox);
+        break;
+      case "arp-failed":
+        // A conflict may stay unseen then; the lease itself is as good as it was.
+        outbox.log("debug", "ARP refused", { link: managed?.name, text: event.text });
+        break;
       case "lease-loaded": {
         const owner = this.#registry.byIdentity(event.identity);
         if (owner !== undefined) this.#driver.remember(owner, event.record, outbox);
         break;
       }
+      case "culprit-found":
+        this.#convergence.accuse(event.key, event.culprit, outbox);
+        break;
       default:
         assertNever(event);
     }
   }
 
   #helperReady(info: HelperInfo, outbox: Outbox): void {
-    this.#convergence.repairs.retryAll();
+    this.#convergence.repairs.retryAll(outbox.now);
     const isBack = this.#helper.ready(info, this.#registry.managed.values());
     if (isBack) this.#resync("helper", "the helper is back", outbox);
   }
@@ -214,8 +226,19 @@ export class Engine {
 
   #wake(outbox: Outbox): void {
     for (const managed of this.#registry.managed.values()) {
-      this.#driver.step(managed, { kind: "wake" }, outbox);
+      this.#driver.wake(managed, outbox);
     }
+  }
+
+  /** What expired meanwhile is over, and the rest may be another network's by now. */
+  #resume(sleptMs: number, outbox: Outbox): void {
+    outbox.log("info", "The host was suspended", { sleptMs });
+    this.#wake(outbox);
+    for (const managed of this.#registry.managed.values()) {
+      if (isUsable(managed.link)) this.#driver.check(managed, outbox);
+    }
+    // The kernel's count of an address's lifetime stood still.
+    this.#dumps.want("everything");
   }
 
   #takeDump(event: EngineEvent & { kind: "snapshot" | "routes" }, outbox: Outbox): void {
@@ -226,6 +249,7 @@ export class Engine {
         ? this.#kernel.replace(event.snapshot)
         : this.#kernel.replaceRoutes(event.routes);
     const later = since.flatMap((notification) => this.#kernel.apply(notification));
+    if (event.kind === "snapshot") this.#convergence.audit();
     if (this.#hasSnapshot) {
       this.#observe([...changes, ...later], outbox);
       return;
@@ -242,10 +266,8 @@ export class Engine {
     for (const change of changes) {
       if (change.kind === "link-added" || change.kind === "link-changed") {
         this.#selectLink(change.link.ifindex, outbox);
-        this.#convergence.repairs.retryLink(change.link.ifindex);
       }
-      if (change.kind === "disturbed") this.#convergence.repairs.disturb(change.key, outbox.now);
-      if (change.kind === "freed") this.#convergence.repairs.retry(change.key);
+      this.#convergence.repairs.observe(change, outbox.now);
       this.#announcer.change(change, this.#registry, outbox);
       if (change.kind === "link-removed") {
         const gone = this.#registry.remove(change.link.ifindex);
@@ -278,13 +300,9 @@ export class Engine {
     this.#config = config;
     this.#configFile = file;
     this.#configProblems = [];
-    const dropped = [...this.#registry.runtimeMetrics].map(
-      ([identity, metric]) =>
-        `metric ${metric} of ${this.#registry.byIdentity(identity)?.name ?? identity} was set at run time and is dropped`,
-    );
-    this.#registry.runtimeMetrics.clear();
+    const dropped = this.#registry.dropRuntime();
     for (const ifindex of this.#kernel.links.keys()) this.#selectLink(ifindex, outbox);
-    this.#convergence.repairs.retryAll();
+    this.#convergence.repairs.retryAll(outbox.now);
     outbox.emit("config-applied", {
       reason: "config",
       after: file,
@@ -296,10 +314,12 @@ export class Engine {
   #request(id: number, request: EngineRequest, outbox: Outbox): void {
     switch (request.kind) {
       case "set-metric":
-        this.#setMetric(id, request, outbox);
+        this.#metricChanges.begin(id, request, this.#requestScene(outbox.now), outbox);
         break;
       case "renew":
-        this.#renew(id, request.link, outbox);
+      case "release":
+      case "reconnect":
+        this.#leaseRequests.begin(id, request, this.#requestScene(outbox.now), outbox);
         break;
       case "reload": {
         const dropped = this.#configure(request.config, request.file, outbox);
@@ -311,36 +331,15 @@ export class Engine {
     }
   }
 
-  #setMetric(id: number, request: SetMetric, outbox: Outbox): void {
-    const { status } = this.#helper;
-    if (status.kind === "unreachable") {
-      refuse(id, { code: "helper-unavailable", text: status.text }, outbox);
-      return;
-    }
-    const scene = {
+  #requestScene(now: Instant) {
+    return {
       registry: this.#registry,
       kernel: this.#kernel,
       config: this.#config,
-      now: outbox.now,
+      helper: this.#helper.status,
+      now,
       defaultLink: defaultLinkOf(this.#kernel),
     };
-    this.#metricChanges.begin(id, request, scene, outbox);
-  }
-
-  #renew(id: number, name: string, outbox: Outbox): void {
-    const managed = this.#registry.byName(name);
-    if (managed === undefined) {
-      refuse(id, unknownLink(name, this.#kernel), outbox);
-    } else if (managed.method.kind !== "dhcp") {
-      refuse(id, { code: "no-dhcp", link: name }, outbox);
-    } else if (this.#helper.status.kind === "unreachable") {
-      refuse(id, { code: "helper-unavailable", text: this.#helper.status.text }, outbox);
-    } else if (!isUsable(managed.link)) {
-      refuse(id, { code: "no-carrier", link: name }, outbox);
-    } else {
-      this.#driver.step(managed, { kind: "renew" }, outbox);
-      outbox.push({ kind: "reply", id, reply: { kind: "renewing" } });
-    }
   }
 
   #stop(outbox: Outbox): void {
@@ -350,18 +349,18 @@ export class Engine {
     }
     if (this.#config.onStop === "release") {
       for (const managed of this.#registry.managed.values()) {
-        this.#driver.step(managed, { kind: "release" }, outbox);
+        this.#driver.release(managed, outbox);
       }
     }
     this.#stopAt = after(outbox.now, STOP_TIMEOUT_MS);
   }
 
   #converge(outbox: Outbox): void {
-    const isWithdrawing = this.#stopAt !== undefined;
-    const addresses = addressesByLink(this.#kernel);
-    if (!isWithdrawing) this.#drive(addresses, outbox);
+    const isLeaving = this.#driver.endLeaving(this.#registry.managed.values(), outbox.now);
+    const isWithdrawing = this.#stopAt !== undefined && !isLeaving;
+    if (!isWithdrawing) this.#drive(outbox);
     this.#registry.assignMetrics(this.#config, foreignMetrics(this.#kernel));
-    this.#uplinks = isWithdrawing ? new Map() : this.#findUplinks(addresses, outbox);
+    this.#uplinks = isWithdrawing ? new Map() : this.#findUplinks(outbox);
 
     const conditions = { isWithdrawing, isHelperReady: this.#helper.isReady };
     const outstanding = this.#convergence.run(this.#uplinks, conditions, outbox);
@@ -370,36 +369,29 @@ export class Engine {
     if (changed !== undefined) outbox.push({ kind: "save-state", state: encodeState(changed) });
     this.#convergence.send(outbox);
 
-    const faultOf = ({ ifindex }: ManagedLink) =>
-      this.#convergence.repairs.faultOf(ifindex)?.refusal;
+    const { repairs, isMainSettled } = this.#convergence;
     const defaultLink = defaultLinkOf(this.#kernel);
     const reason = this.#metricChanges.arePending ? "operator" : "unspecified";
-    const managed = [...this.#registry.managed.values()];
-    const isBlocked = ({ ifindex }: ManagedLink) =>
-      this.#convergence.repairs.blockOf(ifindex) !== undefined;
-    const scene = {
-      managed,
-      uplinks: this.#uplinks,
-      outstanding,
-      isBlocked,
-      defaultLink,
-      reason,
-    } as const;
+    const managed = this.#registry.managed.values();
+    const uplinks = this.#uplinks;
+    const scene = { managed, uplinks, outstanding, repairs, defaultLink, reason } as const;
     this.#announcer.review(scene, outbox);
-    const { isMainSettled } = this.#convergence;
+    this.#leaseRequests.finish(this.#kernel, this.#uplinks, outbox);
+    const faultOf = ({ ifindex }: ManagedLink) => repairs.faultOf(ifindex)?.refusal;
     this.#metricChanges.finish({ isMainSettled, faultOf, defaultLink }, outbox);
     const isLate = this.#stopAt !== undefined && this.#stopAt <= outbox.now;
     if (isLate || (isWithdrawing && outstanding.isEmpty)) outbox.push({ kind: "exit" });
   }
 
-  #findUplinks(addresses: AddressesByLink, outbox: Outbox): ReadonlyMap<ManagedLink, Uplink> {
-    const uplinks = uplinksOf(this.#registry.managed.values(), addresses);
+  #findUplinks(outbox: Outbox): ReadonlyMap<ManagedLink, Uplink> {
+    const uplinks = this.#uplinkMemory.of(this.#registry.managed.values(), this.#kernel);
     return this.#config.unique ? this.#driver.declineDuplicates(uplinks, outbox) : uplinks;
   }
 
-  #drive(addresses: AddressesByLink, outbox: Outbox): void {
+  #drive(outbox: Outbox): void {
+    const { addresses } = this.#kernel;
     for (const managed of this.#registry.managed.values()) {
-      this.#driver.drive(managed, addresses.get(managed.ifindex) ?? [], outbox);
+      this.#driver.drive(managed, addresses.of(managed.ifindex), outbox);
     }
     this.#helper.openPorts(this.#registry.managed.values(), outbox);
   }

@@ -1,5 +1,6 @@
 import { after, type Instant } from "@mnm/proto/net";
 import { linkRefOf } from "../link/index.js";
+import { forgetGuard } from "./arp-driver.js";
 import type { ManagedLink } from "./managed-link.js";
 import type { HelperInfo, PortOutcome } from "./messages.js";
 import type { Outbox } from "./outbox.js";
@@ -67,7 +68,10 @@ export class HelperLink {
 
   /** They went with the connection. */
   #closePorts(managed: Iterable<ManagedLink>): void {
-    for (const link of managed) link.port = "closed";
+    for (const link of managed) {
+      link.port = "closed";
+      forgetGuard(link);
+    }
     this.#retryAt.clear();
   }
 

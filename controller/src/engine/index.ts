@@ -1,3 +1,5 @@
+export type { Episode } from "./contention.js";
+export { adviceAbout, type Culprit, NETWORK_MANAGERS, nameOfCulprit } from "./culprit.js";
 export type { EngineEnvironment } from "./dhcp-driver.js";
 export { Engine, type EngineStart } from "./engine.js";
 export type {
@@ -12,4 +14,4 @@ export type {
   Refusal,
   RequestFault,
 } from "./messages.js";
-export type { HelperStatus, HostStatus, LinkStatus, ManagedStatus } from "./status.js";
+export type { Contended, HelperStatus, HostStatus, LinkStatus, ManagedStatus } from "./status.js";

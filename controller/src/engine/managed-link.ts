@@ -1,4 +1,5 @@
-import { after, type Ifindex, type Instant, type LinkName } from "@mnm/proto/net";
+import { after, type Ifindex, type Instant, type Ipv4, type LinkName } from "@mnm/proto/net";
+import { type GuardState, deadline as guardDeadline, mayUse, UNGUARDED } from "../arp/index.js";
 import type { LinkEntry } from "../config/index.js";
 import {
   type DhcpEvent,
@@ -19,6 +20,7 @@ import {
   addressingOfStatic,
   type Metric,
 } from "../uplink/index.js";
+import { earliest } from "./repairs.js";
 
 /** Where the link's remembered lease is. */
 type LeaseMemory =
@@ -30,8 +32,21 @@ const HOLD_DOWN_MS = 3_000;
 /** Modems lose and find their network more slowly. */
 const HOLD_DOWN_WWAN_MS = 10_000;
 
+/**
+ * How an operator has ended the lease: for good (`released`), or for a new one (`reconnecting`,
+ * until that is there).
+ */
+type Farewell = "none" | "released" | "reconnecting";
+
 /** Where a link is in its life, in the words of `mnm.v1.LinkState`. */
-export type LinkState = "ignored" | "no-carrier" | "configuring" | "usable" | "holding" | "faulty";
+export type LinkState =
+  | "ignored"
+  | "no-carrier"
+  | "configuring"
+  | "usable"
+  | "holding"
+  | "faulty"
+  | "released";
 
 /** A link that MNM manages, with all that is known of it beside what the kernel says. */
 export class ManagedLink {
@@ -43,12 +58,21 @@ export class ManagedLink {
   table: number;
   metric: Metric | undefined;
   dhcp: DhcpState = STOPPED;
-  /** Of DHCP: sent, received and refused messages by reason. */
+  /** Whether the lease's address is ours alone, as far as ARP can tell. */
+  guard: GuardState = UNGUARDED;
+  /** What the guard was told to guard. */
+  guarded: { readonly address: Ipv4; readonly gateway: Ipv4 | undefined } | undefined;
+  /** The address that nobody else had, as far as is known: its lease is the one in force. */
+  claimed: Ipv4 | undefined;
+  /** Of DHCP and ARP: sent, received and refused messages by reason. */
   readonly counters = new Map<string, number>();
   port: "closed" | "opening" | "open" = "closed";
   /** A DHCP message could not be sent; the exchange is begun again once the port is open. */
   sendFailed = false;
   memory: LeaseMemory = { kind: "unread" };
+  farewell: Farewell = "none";
+  /** A lease that was given back: its address stays until then, as the RELEASE leaves from it. */
+  leaving: { readonly lease: Lease; readonly until: Instant } | undefined;
   /** Carrier was lost; everything is kept until then. */
   holdUntil: Instant | undefined;
   /** Was usable at the last look. */
@@ -81,14 +105,22 @@ export class ManagedLink {
     return { identity: this.identity, name: this.name, ifindex: this.ifindex };
   }
 
+  get isReleased(): boolean {
+    return this.farewell === "released";
+  }
+
   count(counter: string): void {
     this.counters.set(counter, (this.counters.get(counter) ?? 0) + 1);
   }
 
   deadline(): Instant | undefined {
-    const due = dhcpDeadline(this.dhcp);
-    if (this.holdUntil === undefined) return due;
-    return due === undefined || this.holdUntil < due ? this.holdUntil : due;
+    const { leaving, holdUntil } = this;
+    return earliest([
+      dhcpDeadline(this.dhcp),
+      guardDeadline(this.guard),
+      holdUntil,
+      leaving?.until,
+    ]);
   }
 
   /**
@@ -122,8 +154,8 @@ export class ManagedLink {
     if (!this.link.adminUp) return undefined;
     switch (this.method.kind) {
       case "dhcp": {
-        const lease = leaseOf(this.dhcp);
-        return lease === undefined ? undefined : addressingOfLease(lease);
+        const lease = this.#leaseInUse;
+        return lease === undefined ? undefined : addressingOfLease(lease, this.link.mtu);
       }
       case "static": {
         const { address, prefixLength, gateway } = this.method;
@@ -138,6 +170,18 @@ export class ManagedLink {
           : addressingOfAdopted(foreign.address, foreign.length);
       }
     }
+  }
+
+  /** Everything that the link's uplink is made from, but for the kernel's addresses. */
+  get basis(): readonly unknown[] {
+    const { identity, link, method, table, metric, holdUntil } = this;
+    return [identity, link, method, table, metric, this.#leaseInUse, holdUntil === undefined];
+  }
+
+  get #leaseInUse(): Lease | undefined {
+    const lease = leaseOf(this.dhcp);
+    if (lease === undefined) return this.leaving?.lease;
+    return mayUse(this.guard) ? lease : undefined;
   }
 
   /** A static link without carrier keeps its address, and nothing else. */

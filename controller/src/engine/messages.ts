@@ -1,4 +1,5 @@
 import type { Ifindex, Instant, Ipv4 } from "@mnm/proto/net";
+import type { ArpMessage } from "../arp/index.js";
 import type { Config, ConfigProblem } from "../config/index.js";
 import type { NetworkEvent } from "../events/index.js";
 import type { LinkRef } from "../link/index.js";
@@ -6,8 +7,10 @@ import type {
   KernelNotification,
   KernelRoute,
   KernelSnapshot,
+  ObjectKey,
   Operation,
 } from "../reconcile/index.js";
+import type { Culprit } from "./culprit.js";
 
 /** What the world tells the engine. */
 export type EngineEvent =
@@ -20,13 +23,15 @@ export type EngineEvent =
   | { readonly kind: "overrun"; readonly text: string }
   /** Somebody wrote to a link's settings under /proc/sys. */
   | { readonly kind: "setting-changed" }
+  /** The host was suspended: the clock has gone on, and whatever waited for it is late. */
+  | { readonly kind: "resumed"; readonly sleptMs: number }
   | HelperEvent
   | { readonly kind: "config"; readonly config: Config; readonly file: string }
   | { readonly kind: "config-rejected"; readonly problems: readonly ConfigProblem[] }
   | { readonly kind: "request"; readonly id: number; readonly request: EngineRequest }
   | { readonly kind: "stop" };
 
-/** What comes back from the helper, and from the lease store. */
+/** What comes back from the helper, from the lease store, and from a look at who is running. */
 export type HelperEvent =
   | { readonly kind: "helper-ready"; readonly helper: HelperInfo }
   | { readonly kind: "helper-lost"; readonly text: string }
@@ -40,7 +45,11 @@ export type HelperEvent =
       readonly source: Ipv4;
     }
   | { readonly kind: "dhcp-send-failed"; readonly ifindex: Ifindex; readonly text: string }
-  | { readonly kind: "lease-loaded"; readonly identity: string; readonly record: unknown };
+  | { readonly kind: "arp-packet"; readonly ifindex: Ifindex; readonly packet: Uint8Array }
+  /** An ARP packet was not sent, or the helper does not watch what it was asked to. */
+  | { readonly kind: "arp-failed"; readonly ifindex: Ifindex; readonly text: string }
+  | { readonly kind: "lease-loaded"; readonly identity: string; readonly record: unknown }
+  | { readonly kind: "culprit-found"; readonly key: ObjectKey; readonly culprit: Culprit };
 
 export interface HelperInfo {
   readonly version: string;
@@ -77,7 +86,7 @@ export type EngineRequest =
       readonly swap: boolean;
       readonly persist: boolean;
     }
-  | { readonly kind: "renew"; readonly link: string }
+  | { readonly kind: "renew" | "release" | "reconnect"; readonly link: string }
   | {
       readonly kind: "reload";
       readonly config: Config;
@@ -97,8 +106,18 @@ export type EngineReply =
       readonly persisted: boolean;
     }
   | { readonly kind: "renewing" }
+  | { readonly kind: "released" | "reconnecting"; readonly givenUp: GivenUpLease | undefined }
   | { readonly kind: "reloaded"; readonly dropped: readonly string[] }
   | { readonly kind: "refused"; readonly fault: RequestFault };
+
+/** A lease that an operator ended. */
+export interface GivenUpLease {
+  /** With its prefix length. */
+  readonly address: string;
+  readonly server: string;
+  /** A RELEASE was sent. */
+  readonly serverTold: boolean;
+}
 
 /** Why a request was not carried out. */
 export type RequestFault =
@@ -108,7 +127,8 @@ export type RequestFault =
   | { readonly code: "metric-foreign"; readonly metric: number; readonly holder: string }
   | { readonly code: "not-managed"; readonly link: string }
   | { readonly code: "no-dhcp"; readonly link: string }
-  | { readonly code: "no-carrier"; readonly link: string }
+  | { readonly code: "loopback"; readonly link: string; readonly links: readonly string[] }
+  | { readonly code: "no-carrier"; readonly link: string; readonly isReleased: boolean }
   | { readonly code: "helper-unavailable"; readonly text: string }
   | { readonly code: "kernel-refused"; readonly refusal: Refusal }
   | { readonly code: "timeout"; readonly text: string };
@@ -129,9 +149,18 @@ export type EngineEffect =
       readonly unicast: { readonly server: Ipv4; readonly source: Ipv4 } | undefined;
       readonly payload: Uint8Array;
     }
+  /** Whose ARP packets are to be received on the link; none ends it. */
+  | { readonly kind: "watch-arp"; readonly link: LinkRef; readonly addresses: readonly Ipv4[] }
+  | { readonly kind: "send-arp"; readonly link: LinkRef; readonly message: ArpMessage }
   | { readonly kind: "load-lease"; readonly identity: string }
   | { readonly kind: "save-lease"; readonly identity: string; readonly record: unknown }
   | { readonly kind: "forget-lease"; readonly identity: string }
+  /** Who keeps changing the object; `requester` is the netlink port of who did so last. */
+  | {
+      readonly kind: "find-culprit";
+      readonly key: ObjectKey;
+      readonly requester: number | undefined;
+    }
   /** Must have reached the disk, or failed to, before the next effect is performed. */
   | { readonly kind: "save-state"; readonly state: unknown }
   | { readonly kind: "emit"; readonly event: NetworkEvent }

@@ -6,6 +6,7 @@ import type { ManagedLink } from "./managed-link.js";
 import type { EngineReply, EngineRequest, Refusal, RequestFault } from "./messages.js";
 import type { Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
+import type { HelperStatus } from "./status.js";
 
 /** A metric change that was accepted and is on its way into the kernel. */
 interface MetricChange {
@@ -30,6 +31,7 @@ export interface MetricScene {
   readonly registry: Registry;
   readonly kernel: KernelModel;
   readonly config: Config;
+  readonly helper: HelperStatus;
   readonly now: Instant;
   readonly defaultLink: string | undefined;
 }
@@ -136,8 +138,9 @@ function replyOf(change: MetricChange, defaultLink: string | undefined): EngineR
 function faultOf(
   { link, metric, swap, persist }: SetMetric,
   managed: ManagedLink | undefined,
-  { registry, kernel, config }: MetricScene,
+  { registry, kernel, config, helper }: MetricScene,
 ): RequestFault | undefined {
+  if (helper.kind === "unreachable") return { code: "helper-unavailable", text: helper.text };
   if (managed === undefined) return unknownLink(link, kernel);
   if (!Number.isInteger(metric) || metric < MIN_METRIC || metric > MAX_METRIC) {
     return { code: "invalid-metric", metric };
@@ -158,7 +161,9 @@ function faultOf(
 export function unknownLink(link: string, kernel: KernelModel): RequestFault {
   const present = [...kernel.links.values()].filter(({ loopback }) => !loopback);
   if (present.some(({ name }) => name === link)) return { code: "not-managed", link };
-  return { code: "no-such-link", link, links: present.map(({ name }) => name).toSorted() };
+  const links = present.map(({ name }) => name).toSorted();
+  const isLoopback = [...kernel.links.values()].some(({ name }) => name === link);
+  return { code: isLoopback ? "loopback" : "no-such-link", link, links };
 }
 
 function foreignHolder(metric: number, kernel: KernelModel): string | undefined {
@@ -176,10 +181,8 @@ function foreignHolder(metric: number, kernel: KernelModel): string | undefined 
 
 /** Metrics of other programs' defaults in main. */
 export function foreignMetrics(kernel: KernelModel): ReadonlySet<number> {
-  const metrics = [...kernel.routes.values()].flatMap((route) =>
-    route.table === MAIN_TABLE && route.destination.length === 0 && route.protocol !== MNM_PROTOCOL
-      ? [route.metric]
-      : [],
+  const foreign = [...kernel.routes.mainDefaults].filter(
+    ({ protocol }) => protocol !== MNM_PROTOCOL,
   );
-  return new Set(metrics);
+  return new Set(foreign.map(({ metric }) => metric));
 }

@@ -21,18 +21,35 @@ import type { Outbox } from "./outbox.js";
  * What must outlive us is handed to the disk whenever it changed ({@link Registry.takeChanges}).
  */
 export class Registry {
-  readonly managed = new Map<Ifindex, ManagedLink>();
+  readonly #managed = new Map<Ifindex, ManagedLink>();
+  readonly #byIdentity = new Map<string, ManagedLink>();
   /** Set by `set-metric` until the next restart or reload. */
   readonly runtimeMetrics = new Map<string, number>();
   readonly identities: Map<string, IdentityRecord>;
   readonly settingsFound: Map<string, SettingsRecord>;
+  /** Released links that are not here now: they are when they come back. */
+  readonly #releasedAway = new Set<string>();
   #isDirty = false;
   #clock: number;
+  #version = 0;
+  /** What the metrics in force were assigned from. */
+  #assigned:
+    | { readonly version: number; readonly config: Config; readonly foreign: string }
+    | undefined;
 
   constructor(state: PersistentState) {
     this.identities = new Map(state.identities);
     this.settingsFound = new Map(state.settingsFound);
     this.#clock = Math.max(0, ...[...state.identities.values()].map(({ usedAt }) => usedAt));
+  }
+
+  get managed(): ReadonlyMap<Ifindex, ManagedLink> {
+    return this.#managed;
+  }
+
+  /** Grows with every change of what is kept here, but for what links keep themselves. */
+  get version(): number {
+    return this.#version;
   }
 
   /** What has to be written to disk, when something changed since it was last taken. */
@@ -47,7 +64,7 @@ export class Registry {
   }
 
   byIdentity(identity: string): ManagedLink | undefined {
-    return [...this.managed.values()].find((managed) => managed.identity === identity);
+    return this.#byIdentity.get(identity);
   }
 
   /** Applies the configuration to one link; answers what is no longer managed because of it. */
@@ -55,7 +72,7 @@ export class Registry {
     const intent = intentOf(link, config);
     const managed = this.managed.get(link.ifindex);
     if (intent.kind === "ignored") {
-      if (managed !== undefined) this.managed.delete(link.ifindex);
+      if (managed !== undefined) this.#drop(managed);
       return managed;
     }
     if (managed === undefined) {
@@ -64,11 +81,13 @@ export class Registry {
     }
     const isOtherMatch = !isSameMatch(managed.entry, intent.entry);
     const isRenamed = managed.link.name !== link.name;
+    const isOtherKind = linkKindOf(managed.link) !== linkKindOf(link);
+    if (isOtherKind || managed.entry !== intent.entry) this.#version += 1;
     managed.link = link;
     managed.entry = intent.entry;
     if (managed.method.kind !== intent.method.kind) {
       // Another way to get an address is another life: begin it from the start.
-      this.managed.delete(link.ifindex);
+      this.#drop(managed);
       this.#adopt(link, intent, outbox);
       return managed;
     }
@@ -79,7 +98,8 @@ export class Registry {
 
   remove(ifindex: Ifindex): ManagedLink | undefined {
     const managed = this.managed.get(ifindex);
-    this.managed.delete(ifindex);
+    if (managed !== undefined) this.#drop(managed);
+    if (managed?.isReleased) this.#releasedAway.add(managed.identity);
     return managed;
   }
 
@@ -89,13 +109,19 @@ export class Registry {
    * @param foreign metrics of other programs' defaults in main
    */
   assignMetrics(config: Config, foreign: ReadonlySet<number>): void {
+    const basis = { version: this.#version, config, foreign: [...foreign].join() };
+    const { version, foreign: before, config: lastConfig } = this.#assigned ?? {};
+    if (version === basis.version && before === basis.foreign && lastConfig === config) return;
+    this.#assigned = basis;
     const claims = [...this.managed.values()].map((managed) => this.#claimOf(managed));
     const assigned = assignMetrics(claims, {
       foreign,
       absent: this.#metricsOfAbsentLinks(config),
     });
     for (const managed of this.managed.values()) {
-      managed.metric = assigned.get(managed.identity);
+      const metric = assigned.get(managed.identity);
+      const { value, source } = managed.metric ?? {};
+      if (value !== metric?.value || source !== metric?.source) managed.metric = metric;
       if (managed.metric?.source === "automatic") {
         this.#amend(managed.identity, { automaticMetric: managed.metric.value });
       }
@@ -133,7 +159,26 @@ export class Registry {
     )?.name;
   }
 
+  /**
+   * Drops what operators set until the next reload: releases, and metrics, of which it answers a
+   * sentence each.
+   */
+  dropRuntime(): readonly string[] {
+    const dropped = [...this.runtimeMetrics].map(([identity, metric]) => {
+      const name = this.byIdentity(identity)?.name ?? identity;
+      return `metric ${metric} of ${name} was set at run time and is dropped`;
+    });
+    this.runtimeMetrics.clear();
+    this.#version += 1;
+    this.#releasedAway.clear();
+    for (const managed of this.managed.values()) {
+      if (managed.isReleased) managed.farewell = "none";
+    }
+    return dropped;
+  }
+
   setMetric(identity: string, metric: number, persist: boolean): void {
+    this.#version += 1;
     if (persist) {
       this.runtimeMetrics.delete(identity);
       this.#amend(identity, { persistedMetric: metric });
@@ -146,6 +191,7 @@ export class Registry {
   recordSettings(identity: string, record: SettingsRecord | undefined): void {
     if (record === undefined) this.settingsFound.delete(identity);
     else this.settingsFound.set(identity, record);
+    this.#version += 1;
     this.#isDirty = true;
   }
 
@@ -162,10 +208,11 @@ export class Registry {
     }
     const { method, entry } = intent;
     const table = TABLE_BASE + slot;
-    this.managed.set(
-      link.ifindex,
-      new ManagedLink(outbox.now, { identity, link, method, entry, table }),
-    );
+    const managed = new ManagedLink(outbox.now, { identity, link, method, entry, table });
+    if (this.#releasedAway.delete(identity)) managed.farewell = "released";
+    this.#managed.set(link.ifindex, managed);
+    this.#byIdentity.set(identity, managed);
+    this.#version += 1;
     outbox.log("info", "Managing link", { link: link.name, identity, table, method: method.kind });
   }
 
@@ -209,7 +256,18 @@ export class Registry {
     // They are of this very link, whatever it is called.
     this.#moveKey(this.settingsFound, old, identity);
     managed.identity = identity;
+    this.#byIdentity.delete(old);
+    this.#byIdentity.set(identity, managed);
+    this.#version += 1;
     this.#isDirty = true;
+  }
+
+  #drop(managed: ManagedLink): void {
+    this.#managed.delete(managed.ifindex);
+    if (this.#byIdentity.get(managed.identity) === managed) {
+      this.#byIdentity.delete(managed.identity);
+    }
+    this.#version += 1;
   }
 
   #moveKey<T>(map: Map<string, T>, from: string, to: string): void {
@@ -254,6 +312,7 @@ export class Registry {
     const names = Object.keys(change) as (keyof IdentityRecord)[];
     if (names.every((name) => record[name] === change[name])) return;
     this.identities.set(identity, { ...record, ...change });
+    this.#version += 1;
     this.#isDirty = true;
   }
 }

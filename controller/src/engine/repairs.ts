@@ -1,17 +1,27 @@
 /**
  * Which of the operations that the diff asks for may be tried now.
  *
- * Two things hold one back: the kernel or the helper refused it a moment ago (it is tried again
- * with growing pauses, and sooner when its link changes), or another program has just disturbed
- * its object (a moment of quiet is waited for, since a link that goes takes its addresses first).
+ * Three things hold one back: the kernel or the helper refused it a moment ago (it is tried again
+ * with growing pauses, and sooner when its link changes), another program has just disturbed
+ * its object (a moment of quiet is waited for, since a link that goes takes its addresses first), or
+ * that program does so again and again (the wait grows, contention.ts).
  */
 import { after, type Ifindex, type Instant } from "@mnm/proto/net";
-import { MAIN_TABLE, type ObjectKey, type Operation, operationKey } from "../reconcile/index.js";
+import {
+  MAIN_TABLE,
+  type ModelChange,
+  type ObjectKey,
+  type Operation,
+  operationKey,
+} from "../reconcile/index.js";
+import { Contention } from "./contention.js";
 import type { Refusal } from "./messages.js";
 
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 60_000;
 const QUIET_MS = 250;
+/** The kernel takes routes away with an address, or with a link that is set down; we hear of it later. */
+const COLLATERAL_MS = 1_000;
 
 export interface OperationFault {
   readonly refusal: Refusal;
@@ -20,13 +30,66 @@ export interface OperationFault {
   readonly retryAt: Instant;
 }
 
+interface Disturbance {
+  /** It is left alone until then. */
+  readonly until: Instant;
+  /** The netlink port of who did it; undefined when the kernel did not say. */
+  readonly requester: number | undefined;
+}
+
+/** An operation that undoes what another program did. */
+export interface Repair {
+  readonly operation: Operation;
+  readonly requester: number | undefined;
+  /** It is one too many: the object is contended from now on. */
+  readonly isContended: boolean;
+}
+
 export class Repairs {
+  readonly contention = new Contention();
   readonly #faults = new Map<ObjectKey, OperationFault>();
-  readonly #disturbed = new Map<ObjectKey, Instant>();
+  readonly #disturbed = new Map<ObjectKey, Disturbance>();
+  /** When a link last lost an address, got one back, or was set down. */
+  readonly #shaken = new Map<Ifindex, Instant>();
+
+  /** Follows what the kernel reports. */
+  observe(change: ModelChange, now: Instant): void {
+    switch (change.kind) {
+      case "disturbed":
+        this.#disturb(change.key, change.requester, now);
+        break;
+      case "freed":
+        // What stood in the way of this object is gone.
+        this.#faults.delete(change.key);
+        break;
+      case "address-removed":
+        this.#shaken.set(change.address.ifindex, now);
+        break;
+      case "link-added":
+        this.#retryLink(change.link.ifindex);
+        break;
+      case "link-changed":
+        this.#retryLink(change.link.ifindex);
+        if (change.before.adminUp && !change.link.adminUp) {
+          this.#shaken.set(change.link.ifindex, now);
+        }
+        break;
+      case "link-removed":
+        this.#shaken.delete(change.link.ifindex);
+        this.contention.forgetLink(change.link.ifindex);
+        break;
+      case "address-added":
+        break;
+    }
+  }
 
   /** Another program removed or changed an object of ours. */
-  disturb(key: ObjectKey, now: Instant): void {
-    this.#disturbed.set(key, after(now, QUIET_MS));
+  #disturb(key: ObjectKey, requester: number | undefined, now: Instant): void {
+    const quiet = after(now, QUIET_MS);
+    const notBefore = this.contention.touch(key);
+    const until = notBefore === undefined || notBefore < quiet ? quiet : notBefore;
+    const known = requester ?? this.#disturbed.get(key)?.requester;
+    this.#disturbed.set(key, { until, requester: known });
   }
 
   /** Answers whether this is the first refusal of its kind, which is worth telling. */
@@ -44,15 +107,15 @@ export class Repairs {
   }
 
   /** The link changed: what failed on it may succeed now. */
-  retryLink(ifindex: Ifindex): void {
+  #retryLink(ifindex: Ifindex): void {
     for (const [key, { operation }] of this.#faults) {
       if (operation.link?.ifindex === ifindex) this.#faults.delete(key);
     }
   }
 
-  /** What stood in the way of this object is gone. */
-  retry(key: ObjectKey): void {
-    this.#faults.delete(key);
+  /** Whether an operation is, or will be, put off because its object is fought over. */
+  isContended(operation: Operation): boolean {
+    return this.contention.has(operationKey(operation));
   }
 
   /**
@@ -72,8 +135,12 @@ export class Repairs {
     );
   }
 
-  retryAll(): void {
+  /** Circumstances are different now: nothing waits any longer. */
+  retryAll(now: Instant): void {
     this.#faults.clear();
+    for (const [key, disturbance] of this.#disturbed) {
+      if (this.contention.has(key)) this.#disturbed.set(key, { ...disturbance, until: now });
+    }
   }
 
   faultOf(ifindex: Ifindex): OperationFault | undefined {
@@ -91,31 +158,63 @@ export class Repairs {
   due(
     operations: readonly Operation[],
     now: Instant,
-  ): { readonly due: readonly Operation[]; readonly repairs: readonly Operation[] } {
+  ): { readonly due: readonly Operation[]; readonly repairs: readonly Repair[] } {
     const keys = new Set(operations.map(operationKey));
     for (const key of this.#faults.keys()) if (!keys.has(key)) this.#faults.delete(key);
-    // What is put on a link after something that has to wait depends on it, and waits too.
-    const waiting = new Set<Ifindex | undefined>();
+    const waiting = new Waiting();
     const due = operations.filter((operation) => {
-      const isPut = operation.kind.startsWith("put");
-      const mayGo = this.#mayGo(operation, now) && !(isPut && waiting.has(operation.link?.ifindex));
-      if (!mayGo && isPut) waiting.add(operation.link?.ifindex);
-      return mayGo;
+      if (!operation.kind.startsWith("put")) return this.#mayGo(operation, now);
+      const mayGo = this.#mayGo(operation, now);
+      if (mayGo && !waiting.holds(operation)) return true;
+      waiting.add(operation, !mayGo && !this.#isPutOff(operation, now));
+      return false;
     });
-    const repairs = due.filter((operation) => this.#disturbed.has(operationKey(operation)));
-    for (const [key, until] of this.#disturbed) if (until <= now) this.#disturbed.delete(key);
+    const repairs = due.flatMap((operation) => this.#repair(operation, now));
+    for (const [key, { until }] of this.#disturbed) {
+      if (until > now || keys.has(key)) continue;
+      this.#disturbed.delete(key);
+      this.contention.leave(key, now);
+    }
     return { due, repairs };
   }
 
   #mayGo(operation: Operation, now: Instant): boolean {
     const key = operationKey(operation);
-    return isPast(this.#faults.get(key)?.retryAt, now) && isPast(this.#disturbed.get(key), now);
+    const disturbance = this.#disturbed.get(key);
+    return isPast(this.#faults.get(key)?.retryAt, now) && isPast(disturbance?.until, now);
+  }
+
+  /** Nothing but a fight over its own object keeps the operation from being tried. */
+  #isPutOff(operation: Operation, now: Instant): boolean {
+    return (
+      this.isContended(operation) && isPast(this.#faults.get(operationKey(operation))?.retryAt, now)
+    );
+  }
+
+  #repair(operation: Operation, now: Instant): readonly Repair[] {
+    const key = operationKey(operation);
+    const disturbance = this.#disturbed.get(key);
+    if (disturbance === undefined) return [];
+    this.#disturbed.delete(key);
+    const { requester } = disturbance;
+    if (operation.kind === "put-address") this.#shaken.set(operation.link.ifindex, now);
+    const isCounted = !this.#isCollateral(operation, now);
+    const isContended = isCounted && this.contention.repair(operation, now);
+    return [{ operation, requester, isContended }];
+  }
+
+  /** Whether the kernel took the object along with another one. Only that one is fought over. */
+  #isCollateral(operation: Operation, now: Instant): boolean {
+    if (operation.kind !== "put-route") return false;
+    const shaken = this.#shaken.get(operation.link.ifindex);
+    return shaken !== undefined && now < after(shaken, COLLATERAL_MS);
   }
 
   deadlines(): readonly Instant[] {
     return [
       ...[...this.#faults.values()].map(({ retryAt }) => retryAt),
-      ...this.#disturbed.values(),
+      ...[...this.#disturbed.values()].map(({ until }) => until),
+      ...this.contention.deadlines(),
     ];
   }
 }
@@ -126,6 +225,44 @@ export function earliest(instants: Iterable<Instant | undefined>): Instant | und
     if (instant !== undefined && (first === undefined || instant < first)) first = instant;
   }
   return first;
+}
+
+/** What has to wait, and what therefore has to wait with it. */
+class Waiting {
+  readonly #links = new Set<Ifindex | undefined>();
+  readonly #operations = new Map<Ifindex | undefined, Operation[]>();
+
+  /** @param isForAll what comes later on the link waits as well, whether the kernel needs it or not */
+  add(operation: Operation, isForAll: boolean): void {
+    const ifindex = operation.link?.ifindex;
+    if (isForAll) this.#links.add(ifindex);
+    const earlier = this.#operations.get(ifindex);
+    if (earlier === undefined) this.#operations.set(ifindex, [operation]);
+    else earlier.push(operation);
+  }
+
+  holds(operation: Operation): boolean {
+    const ifindex = operation.link?.ifindex;
+    if (this.#links.has(ifindex)) return true;
+    const earlier = this.#operations.get(ifindex) ?? [];
+    return earlier.some((candidate) => isNeeded(candidate, operation));
+  }
+}
+
+/** Whether the kernel refuses the later of two operations on a link before the earlier is done. */
+function isNeeded(earlier: Operation, later: Operation): boolean {
+  if (later.kind !== "put-route") return false;
+  switch (earlier.kind) {
+    case "put-address":
+      return true;
+    case "put-route":
+      return earlier.route.gateway === undefined && later.route.gateway !== undefined;
+    case "put-rule":
+      // The gateway of the default in main is found by way of the rule for the device.
+      return earlier.rule.kind === "device" && later.route.table === MAIN_TABLE;
+    default:
+      return false;
+  }
 }
 
 function isPast(instant: Instant | undefined, now: Instant): boolean {

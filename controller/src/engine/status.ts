@@ -1,4 +1,4 @@
-import { formatIpv4, type Ipv4 } from "@mnm/proto/net";
+import { formatIpv4, type Ifindex, type Instant, type Ipv4 } from "@mnm/proto/net";
 import type { ConfigProblem } from "../config/index.js";
 import type { DhcpState, Lease } from "../dhcp4/index.js";
 import { isUsable, type Link, type LinkKind, linkKindOf } from "../link/index.js";
@@ -10,6 +10,7 @@ import {
   MNM_PROTOCOL,
 } from "../reconcile/index.js";
 import type { Uplink } from "../uplink/index.js";
+import { adviceAbout, type Culprit, nameOfCulprit } from "./culprit.js";
 import { leaseOfLink } from "./dhcp-driver.js";
 import type { LinkState, ManagedLink } from "./managed-link.js";
 import type { HelperInfo, Refusal } from "./messages.js";
@@ -24,7 +25,21 @@ export interface HostStatus {
   readonly defaultLink: string | undefined;
   readonly links: readonly LinkStatus[];
   readonly warnings: readonly { readonly link: string; readonly text: string }[];
+  /** What belongs to no link and is contended. */
+  readonly contended: readonly Contended[];
   readonly isSettled: boolean;
+}
+
+/** Something of ours that another program keeps changing. */
+export interface Contended {
+  /** In the words of ip(8). */
+  readonly object: string;
+  /** Empty when there is no sign of anybody. */
+  readonly culprit: string;
+  /** What to do about it. */
+  readonly hint: string;
+  readonly repairs: number;
+  readonly since: Instant;
 }
 
 export type HelperStatus =
@@ -37,6 +52,7 @@ export interface LinkStatus {
   readonly addresses: readonly KernelAddress[];
   readonly isDefault: boolean;
   readonly state: LinkState;
+  readonly contended: readonly Contended[];
   /** Undefined while the link is not managed. */
   readonly managed: ManagedStatus | undefined;
 }
@@ -71,15 +87,12 @@ export interface StatusScene {
 
 /** The link that unbound traffic uses: that of the lowest default in main which has carrier. */
 export function defaultLinkOf(kernel: KernelModel): string | undefined {
-  const candidates = [...kernel.routes.values()].filter(
-    ({ table, destination }) => table === MAIN_TABLE && destination.length === 0,
-  );
-  const [best] = candidates
-    .flatMap((route) => {
-      const link = route.ifindex === undefined ? undefined : kernel.links.get(route.ifindex);
-      return link !== undefined && isUsable(link) ? [{ metric: route.metric, link }] : [];
-    })
-    .toSorted((a, b) => a.metric - b.metric);
+  let best: { readonly metric: number; readonly link: Link } | undefined;
+  for (const { metric, ifindex } of kernel.routes.mainDefaults) {
+    const link = ifindex === undefined ? undefined : kernel.links.get(ifindex);
+    const isBetter = best === undefined || metric < best.metric;
+    if (isBetter && link !== undefined && isUsable(link)) best = { metric, link };
+  }
   return best?.link.name;
 }
 
@@ -87,17 +100,26 @@ export function hostStatus(scene: StatusScene): HostStatus {
   const { kernel } = scene;
   const defaultLink = defaultLinkOf(kernel);
   const owners = ownersOfAddresses([...scene.uplinks.values()]);
+  const contended = contendedByLink(scene);
   const links = [...kernel.links.values()]
     .filter(({ loopback }) => !loopback)
     .toSorted((a, b) => (a.name < b.name ? -1 : 1))
-    .map((link) => linkStatus(link, defaultLink, owners, scene));
+    .map((link) => ({
+      ...linkStatus(link, defaultLink, owners, scene),
+      contended: contended.get(link.ifindex) ?? [],
+    }));
   return {
     helper: scene.helper,
     configFile: scene.configFile,
     configProblems: scene.configProblems,
     defaultLink,
     links,
-    warnings: [...warningsOfLinks(links), ...warningsOfHost(scene)],
+    contended: contended.get(undefined) ?? [],
+    warnings: [
+      ...warningsOfLinks(links),
+      ...warningsOfFights(links, contended.get(undefined) ?? []),
+      ...warningsOfHost(scene),
+    ],
     isSettled: scene.isSettled,
   };
 }
@@ -107,7 +129,7 @@ function linkStatus(
   defaultLink: string | undefined,
   owners: ReadonlyMap<Ipv4, Uplink>,
   scene: StatusScene,
-): LinkStatus {
+): Omit<LinkStatus, "contended"> {
   const { kernel, registry } = scene;
   const managed = registry.managed.get(link.ifindex);
   const addresses = [...kernel.addresses.values()]
@@ -147,7 +169,7 @@ function managedStatus(
 }
 
 function warningsOfLinks(links: readonly LinkStatus[]) {
-  return links.flatMap(({ link, addresses, managed }) => {
+  return links.flatMap(({ link, addresses, managed, state }) => {
     const warnings: { link: string; text: string }[] = [];
     if (managed?.sharesAddressWith !== undefined) {
       const [address] = addresses;
@@ -163,8 +185,53 @@ function warningsOfLinks(links: readonly LinkStatus[]) {
         text: "another program has put the same address on the link; MNM uses it and leaves it to that program (is another DHCP client running?)",
       });
     }
+    if (state === "released") {
+      warnings.push({
+        link: link.name,
+        text: `released (mnmctl reconnect ${link.name} brings it back)`,
+      });
+    }
     if (managed?.fault !== undefined) warnings.push({ link: link.name, text: managed.fault.text });
     return warnings;
+  });
+}
+
+function contendedByLink({ kernel, repairs }: StatusScene) {
+  const byLink = new Map<Ifindex | undefined, Contended[]>();
+  for (const episode of repairs.contention.episodes) {
+    const { object, ifindex, repairs: count, since } = episode;
+    const link = ifindex === undefined ? undefined : kernel.links.get(ifindex)?.name;
+    const { culprit = NOBODY } = episode;
+    const contended = {
+      object,
+      culprit: nameOfCulprit(culprit),
+      hint: adviceAbout(culprit, link),
+      repairs: count,
+      since,
+    };
+    const others = byLink.get(ifindex);
+    if (others === undefined) byLink.set(ifindex, [contended]);
+    else others.push(contended);
+  }
+  return byLink;
+}
+
+const NOBODY: Culprit = { kind: "unknown", suspects: [] };
+
+/** One a link, as a program that fights over one object often fights over its neighbours. */
+function warningsOfFights(links: readonly LinkStatus[], shared: readonly Contended[]) {
+  const fights = [
+    ...links.map(({ link, contended }) => [link.name, contended] as const),
+    ["", shared] as const,
+  ];
+  return fights.flatMap(([link, contended]) => {
+    const [first, ...others] = contended;
+    if (first === undefined) return [];
+    const more = others.length === 0 ? "" : ` and ${others.length} more`;
+    const who = first.culprit === "" ? "another program" : first.culprit;
+    return [
+      { link, text: `contended: ${who} keeps changing ${first.object}${more}; ${first.hint}` },
+    ];
   });
 }
 
@@ -176,10 +243,15 @@ function warningsOfHost({ kernel, registry, helper, configProblems }: StatusScen
       text: `helper is not reachable (${helper.text}); the kernel keeps what it has, nothing can be changed`,
     });
   }
-  if (configProblems.length > 0) {
+  const [problem] = configProblems;
+  if (problem !== undefined) {
+    const [count, them] =
+      configProblems.length === 1
+        ? ["1 problem", "it"]
+        : [`${configProblems.length} problems`, "them"];
     warnings.push({
       link: "",
-      text: `the configuration file has ${configProblems.length === 1 ? "1 problem" : `${configProblems.length} problems`}; the one before it stays in force`,
+      text: `the configuration file has ${count} (mnmctl check ${problem.file} shows ${them}); the one before it stays in force`,
     });
   }
   const metrics = [...registry.managed.values()].flatMap(({ metric }) => metric?.value ?? []);

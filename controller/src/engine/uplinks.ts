@@ -1,32 +1,44 @@
-import type { Ifindex } from "@mnm/proto/net";
+import type { MacAddress } from "@mnm/proto/net";
 import { isUsable, linkRefOf } from "../link/index.js";
 import { type KernelAddress, type KernelModel, MNM_PROTOCOL } from "../reconcile/index.js";
 import type { Addressing, Uplink } from "../uplink/index.js";
 import type { LinkState, ManagedLink } from "./managed-link.js";
 
-export type AddressesByLink = ReadonlyMap<Ifindex, readonly KernelAddress[]>;
-
-export function addressesByLink(kernel: KernelModel): AddressesByLink {
-  const byLink = new Map<Ifindex, KernelAddress[]>();
-  for (const address of kernel.addresses.values()) {
-    const list = byLink.get(address.ifindex);
-    if (list === undefined) byLink.set(address.ifindex, [address]);
-    else list.push(address);
-  }
-  return byLink;
+/** What an uplink was made from, and what came of it. */
+interface Made {
+  readonly from: readonly unknown[];
+  readonly uplink: Uplink | undefined;
 }
 
-/** The managed links that have an address, as uplinks. */
-export function uplinksOf(
-  managedLinks: Iterable<ManagedLink>,
-  addresses: AddressesByLink,
-): ReadonlyMap<ManagedLink, Uplink> {
-  const uplinks = new Map<ManagedLink, Uplink>();
-  for (const managed of managedLinks) {
-    const uplink = uplinkOf(managed, addresses.get(managed.ifindex) ?? []);
-    if (uplink !== undefined) uplinks.set(managed, uplink);
+/**
+ * The managed links that have an address, as uplinks. One that is as it was before is the same
+ * object, so that nobody has to look at it again.
+ */
+export class Uplinks {
+  readonly #made = new WeakMap<ManagedLink, Made>();
+
+  of(
+    managedLinks: Iterable<ManagedLink>,
+    { addresses }: KernelModel,
+  ): ReadonlyMap<ManagedLink, Uplink> {
+    const uplinks = new Map<ManagedLink, Uplink>();
+    for (const managed of managedLinks) {
+      const uplink = this.#uplinkOf(managed, addresses.of(managed.ifindex));
+      if (uplink !== undefined) uplinks.set(managed, uplink);
+    }
+    return uplinks;
   }
-  return uplinks;
+
+  #uplinkOf(managed: ManagedLink, addresses: readonly KernelAddress[]): Uplink | undefined {
+    const from = [...managed.basis, addresses];
+    const before = this.#made.get(managed);
+    if (before?.from.every((part, index) => part === from[index])) return before.uplink;
+    const made = uplinkOf(managed, addresses);
+    const isSame = JSON.stringify(made) === JSON.stringify(before?.uplink);
+    const uplink = before !== undefined && isSame ? before.uplink : made;
+    this.#made.set(managed, { from, uplink });
+    return uplink;
+  }
 }
 
 /** The uplink that a managed link is now; undefined while it has no address or no metric. */
@@ -58,7 +70,13 @@ function leftToItsOwner(wanted: Addressing, addresses: readonly KernelAddress[])
   return isForeign ? { ...wanted, origin: "adopted" } : wanted;
 }
 
+/** The MACs of this host: what they say by ARP is no stranger's word. */
+export function macsOf({ links }: KernelModel): ReadonlySet<MacAddress> {
+  return new Set([...links.values()].flatMap(({ mac }) => mac ?? []));
+}
+
 export function stateOf(managed: ManagedLink, isAnnounced: boolean, isFaulty: boolean): LinkState {
+  if (managed.isReleased) return isFaulty ? "faulty" : "released";
   if (!managed.link.adminUp) return "no-carrier";
   if (isFaulty) return "faulty";
   const usable = isUsable(managed.link);

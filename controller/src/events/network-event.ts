@@ -21,6 +21,7 @@ export type EventKind =
   | "conflict"
   | "external-change"
   | "contended"
+  | "uncontended"
   | "resynced"
   | "config-applied"
   | "config-rejected"

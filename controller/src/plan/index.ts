@@ -3,6 +3,8 @@ export {
   MAIN,
   type PlannedRule,
   planRouting,
+  planShared,
+  planUplink,
   type RoutingPlan,
   type WantedAddress,
   type WantedRoute,

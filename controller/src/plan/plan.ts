@@ -69,18 +69,29 @@ export const DEFAULT_DESTINATION: Ipv4Prefix = networkOf(0 as Ipv4, 0 as PrefixL
 
 export function planRouting(uplinks: readonly Uplink[]): RoutingPlan {
   const owners = ownersOfAddresses(uplinks);
-  const active = uplinks.filter(({ dormant }) => !dormant);
+  const parts = uplinks.map((uplink) => planUplink(uplink, owners));
   return {
-    addresses: uplinks.flatMap(addressOf),
-    routes: active.flatMap((uplink) => [...tableRoutesOf(uplink), ...mainDefaultOf(uplink)]),
-    rules: [
-      ...(uplinks.length > 0 ? [MAIN_WITHOUT_DEFAULTS] : []),
-      ...active.map(deviceRuleOf),
-      ...uplinks
-        .filter((uplink) => owners.get(uplink.addressing.address) === uplink)
-        .flatMap(addressRulesOf),
-    ],
+    addresses: parts.flatMap(({ addresses }) => addresses),
+    routes: parts.flatMap(({ routes }) => routes),
+    rules: [...planShared(uplinks), ...parts.flatMap(({ rules }) => rules)],
   };
+}
+
+/** What one uplink needs, beside others of whose addresses these are the owners. */
+export function planUplink(uplink: Uplink, owners: ReadonlyMap<Ipv4, Uplink>): RoutingPlan {
+  const isOwner = owners.get(uplink.addressing.address) === uplink;
+  const rules = isOwner ? addressRulesOf(uplink) : [];
+  if (uplink.dormant) return { addresses: addressOf(uplink), routes: [], rules };
+  return {
+    addresses: addressOf(uplink),
+    routes: [...tableRoutesOf(uplink), ...mainDefaultOf(uplink)],
+    rules: [deviceRuleOf(uplink), ...rules],
+  };
+}
+
+/** The rule that all uplinks share, while there is one. */
+export function planShared(uplinks: readonly Uplink[]): readonly PlannedRule[] {
+  return uplinks.length > 0 ? [MAIN_WITHOUT_DEFAULTS] : [];
 }
 
 const MAIN_WITHOUT_DEFAULTS: PlannedRule = {

@@ -8,14 +8,8 @@
 import { assertNever, type Ifindex, type Ipv4 } from "@mnm/proto/net";
 import type { Link, LinkSettings } from "../link/index.js";
 import { type LinkRef, linkRefOf } from "../link/index.js";
-import {
-  MAIN,
-  type PlannedRule,
-  type RoutingPlan,
-  type WantedAddress,
-  type WantedRoute,
-} from "../plan/index.js";
-import { addressKey, type ObjectKey, routeKey, ruleKey, wantedRuleOf } from "./keys.js";
+import { MAIN, type RoutingPlan, type WantedAddress, type WantedRoute } from "../plan/index.js";
+import { type ObjectKey, operationKey, wantedRuleOf } from "./keys.js";
 import type { Operation } from "./operation.js";
 import { type KernelAddress, type KernelRoute, type KernelRule, MNM_PROTOCOL } from "./snapshot.js";
 
@@ -41,24 +35,82 @@ export const TEMPORARY_METRIC_OFFSET = 30_000;
 /** The kernel counts lifetimes in seconds, and a refresh costs little: no need to be closer. */
 const LIFETIME_TOLERANCE_MS = 3_000;
 
+/** What is wanted at one key: the operation that would put it there, whatever is there now. */
+export type Wanted = Extract<Operation, { readonly kind: `put-${string}` }>;
+
+/** Everything that is wanted, by key. */
+export function wantedByKey(
+  plan: RoutingPlan,
+  wantedSettings: readonly WantedSettings[],
+): ReadonlyMap<ObjectKey, Wanted> {
+  const wanted = [...wantedSettings.map(putSettings), ...putsOf(plan)];
+  return new Map(wanted.map((put) => [operationKey(put), put]));
+}
+
+export function putSettings(wanted: WantedSettings): Wanted {
+  return { kind: "put-settings", ...wanted };
+}
+
+export function putsOf({ addresses, routes, rules }: RoutingPlan): readonly Wanted[] {
+  return [
+    ...addresses.map((address): Wanted => ({ kind: "put-address", link: address.link, address })),
+    ...routes.map((route): Wanted => ({ kind: "put-route", link: route.link, route })),
+    ...rules.map(({ link, rule }): Wanted => ({ kind: "put-rule", link, rule })),
+  ];
+}
+
+/** The whole of it. {@link Reconciler} comes to the same by looking at what changed. */
 export function diffKernel(
   plan: RoutingPlan,
   wantedSettings: readonly WantedSettings[],
   kernel: KernelView,
 ): readonly Operation[] {
-  const puts = [
-    ...wantedSettings.flatMap((wanted) => diffSettings(wanted, kernel)),
-    ...plan.addresses.flatMap((address) => diffAddress(address, kernel)),
-    ...plan.routes.flatMap((route) => diffRoute(route, kernel)),
-    ...plan.rules.flatMap((planned) => diffRule(planned, kernel)),
-  ];
-  const temporary = temporaryDefaults(plan, kernel);
-  const homes = new Set(temporary.map(({ route }) => routeKey(route)));
+  const wanted = wantedByKey(plan, wantedSettings);
+  const present = [kernel.routes, kernel.rules, kernel.addresses].flatMap((map) => [...map.keys()]);
+  const keys = new Set([...wanted.keys(), ...present]);
+  const operations = [...keys].flatMap((key) => compare(key, wanted.get(key), kernel) ?? []);
+  return inOrder(operations, wanted, kernel);
+}
+
+/**
+ * What has to be done about one object: undefined when it is as wanted, and no operation when it
+ * is not and nothing can be done.
+ */
+export function compare(
+  key: ObjectKey,
+  wanted: Wanted | undefined,
+  kernel: KernelView,
+): readonly Operation[] | undefined {
+  switch (wanted?.kind) {
+    case undefined:
+      return surplus(key, kernel);
+    case "put-settings":
+      return compareSettings(wanted, kernel);
+    case "put-address":
+      return isSameAddress(kernel.addresses.get(key), wanted.address) ? undefined : [wanted];
+    case "put-route":
+      return isSameRoute(kernel.routes.get(key), wanted.route) ? undefined : [wanted];
+    case "put-rule":
+      return kernel.rules.get(key)?.protocol === MNM_PROTOCOL ? undefined : [wanted];
+    default:
+      return assertNever(wanted);
+  }
+}
+
+/** The operations in an order that is safe, with the second homes that an exchange needs. */
+export function inOrder(
+  operations: readonly Operation[],
+  wanted: ReadonlyMap<ObjectKey, Wanted>,
+  kernel: KernelView,
+): readonly Operation[] {
+  if (operations.length === 0) return operations;
+  const temporary = temporaryDefaults(operations, wanted, kernel);
+  const homes = new Set(temporary.map(operationKey));
+  const isPut = ({ kind }: Operation) => kind.startsWith("put");
+  const puts = [...operations.filter(isPut), ...temporary];
   const deletes = [
     ...temporary.map(({ link, route }): Operation => ({ kind: "delete-route", link, route })),
-    ...surplusRoutes(plan, kernel, homes),
-    ...surplusRules(plan, kernel),
-    ...surplusAddresses(plan, kernel),
+    ...operations.filter((operation) => !isPut(operation) && !homes.has(operationKey(operation))),
   ];
   const foreign = new Set(
     [...kernel.addresses.values()].flatMap(({ address, protocol }) =>
@@ -68,7 +120,7 @@ export function diffKernel(
   const rank = (operation: Operation): number =>
     isFenceOf(operation, foreign) ? FENCE_OF_FOREIGN_RANK : rankOf(operation);
   return [
-    ...[...puts, ...temporary].toSorted((a, b) => rank(a) - rank(b)),
+    ...puts.toSorted((a, b) => rank(a) - rank(b)),
     ...deletes.toSorted((a, b) => rank(b) - rank(a)),
   ];
 }
@@ -116,38 +168,33 @@ function rankOfRoute({ route }: Operation & { kind: "put-route" | "delete-route"
   return "gateway" in route && route.gateway !== undefined ? 4 : 3;
 }
 
-function diffSettings(wanted: WantedSettings, kernel: KernelView): readonly Operation[] {
+function compareSettings(
+  wanted: Wanted & { kind: "put-settings" },
+  kernel: KernelView,
+): readonly Operation[] | undefined {
   const link = kernel.links.get(wanted.link.ifindex);
-  if (link === undefined) return [];
+  if (link === undefined) return undefined;
   const up = wanted.up && !link.adminUp;
   const names = Object.keys(wanted.settings) as (keyof LinkSettings)[];
   const changed = names.filter((name) => wanted.settings[name] !== link.settings[name]);
-  if (!up && changed.length === 0) return [];
+  if (!up && changed.length === 0) return undefined;
   const settings = Object.fromEntries(changed.map((name) => [name, wanted.settings[name]]));
   return [{ kind: "put-settings", link: wanted.link, up, settings }];
 }
 
-function diffAddress(address: WantedAddress, kernel: KernelView): readonly Operation[] {
-  const { link, expiry } = address;
-  const key = addressKey(link.ifindex, address.address, address.length);
-  const existing = kernel.addresses.get(key);
-  const isAsWanted =
+function isSameAddress(existing: KernelAddress | undefined, wanted: WantedAddress): boolean {
+  return (
     existing !== undefined &&
     existing.protocol === MNM_PROTOCOL &&
     existing.noprefixroute &&
-    existing.broadcast === address.broadcast &&
-    sameExpiry(existing.expiry, expiry);
-  return isAsWanted ? [] : [{ kind: "put-address", link, address }];
+    existing.broadcast === wanted.broadcast &&
+    isSameExpiry(existing.expiry, wanted.expiry)
+  );
 }
 
-function sameExpiry(a: number | undefined, b: number | undefined): boolean {
+function isSameExpiry(a: number | undefined, b: number | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
   return Math.abs(a - b) <= LIFETIME_TOLERANCE_MS;
-}
-
-function diffRoute(route: WantedRoute, kernel: KernelView): readonly Operation[] {
-  const existing = kernel.routes.get(routeKey(route));
-  return isSameRoute(existing, route) ? [] : [{ kind: "put-route", link: route.link, route }];
 }
 
 function isSameRoute(existing: KernelRoute | undefined, wanted: WantedRoute): boolean {
@@ -162,12 +209,6 @@ function isSameRoute(existing: KernelRoute | undefined, wanted: WantedRoute): bo
   );
 }
 
-function diffRule({ link, rule }: PlannedRule, kernel: KernelView): readonly Operation[] {
-  return kernel.rules.get(ruleKey(rule))?.protocol === MNM_PROTOCOL
-    ? []
-    : [{ kind: "put-rule", link, rule }];
-}
-
 /**
  * Second homes for defaults in main that are about to take the place of another link's.
  *
@@ -175,55 +216,48 @@ function diffRule({ link, rule }: PlannedRule, kernel: KernelView): readonly Ope
  * between its two replacements. Each lives at 30000 more until both are in place.
  */
 function temporaryDefaults(
-  plan: RoutingPlan,
+  operations: readonly Operation[],
+  wanted: ReadonlyMap<ObjectKey, Wanted>,
   kernel: KernelView,
-): readonly (Operation & { kind: "put-route" })[] {
-  const defaults = plan.routes.filter(({ table }) => table === MAIN);
-  const heirs = new Set(defaults.map(({ link }) => link.ifindex));
-  return defaults.flatMap((route) => {
-    const existing = kernel.routes.get(routeKey(route));
-    const isExchange =
-      existing?.protocol === MNM_PROTOCOL &&
-      existing.ifindex !== undefined &&
-      existing.ifindex !== route.link.ifindex &&
-      heirs.has(existing.ifindex);
-    if (!isExchange) return [];
+): readonly PutRoute[] {
+  const intruders = operations.filter((operation): operation is PutRoute => {
+    if (operation.kind !== "put-route" || operation.route.table !== MAIN) return false;
+    const existing = kernel.routes.get(operationKey(operation));
+    return existing?.protocol === MNM_PROTOCOL && existing.ifindex !== operation.link.ifindex;
+  });
+  if (intruders.length === 0) return [];
+  const heirs = new Set(
+    [...wanted.values()].flatMap((put) =>
+      put.kind === "put-route" && put.route.table === MAIN ? [put.link.ifindex] : [],
+    ),
+  );
+  return intruders.flatMap((operation): readonly PutRoute[] => {
+    const holder = kernel.routes.get(operationKey(operation))?.ifindex;
+    if (holder === undefined || !heirs.has(holder)) return [];
+    const { link, route } = operation;
     const moved = { ...route, metric: route.metric + TEMPORARY_METRIC_OFFSET };
-    return [{ kind: "put-route" as const, link: route.link, route: moved }];
+    return [{ kind: "put-route", link, route: moved }];
   });
 }
 
-function surplusRoutes(
-  plan: RoutingPlan,
-  kernel: KernelView,
-  spared: ReadonlySet<ObjectKey>,
-): readonly Operation[] {
-  const wanted = new Set([...spared, ...plan.routes.map((route) => routeKey(route))]);
-  return [...kernel.routes].flatMap(([key, route]): readonly Operation[] => {
-    if (route.protocol !== MNM_PROTOCOL || wanted.has(key)) return [];
+type PutRoute = Operation & { kind: "put-route" };
+
+/** What of ours is there and not wanted. Its link may be gone by now: then it cannot be named. */
+function surplus(key: ObjectKey, kernel: KernelView): readonly Operation[] | undefined {
+  const route = kernel.routes.get(key);
+  if (route?.protocol === MNM_PROTOCOL) {
     const link = route.ifindex === undefined ? undefined : kernel.links.get(route.ifindex);
     return link === undefined ? [] : [{ kind: "delete-route", link: linkRefOf(link), route }];
-  });
-}
-
-function surplusRules(plan: RoutingPlan, kernel: KernelView): readonly Operation[] {
-  const wanted = new Set(plan.rules.map(({ rule }) => ruleKey(rule)));
-  return [...kernel.rules].flatMap(([key, existing]): readonly Operation[] => {
-    if (existing.protocol !== MNM_PROTOCOL || wanted.has(key)) return [];
-    const rule = wantedRuleOf(existing);
-    return rule === undefined ? [] : [{ kind: "delete-rule", link: undefined, rule }];
-  });
-}
-
-function surplusAddresses(plan: RoutingPlan, kernel: KernelView): readonly Operation[] {
-  const wanted = new Set(
-    plan.addresses.map(({ link, address, length }) => addressKey(link.ifindex, address, length)),
-  );
-  return [...kernel.addresses].flatMap(([key, existing]): readonly Operation[] => {
-    if (existing.protocol !== MNM_PROTOCOL || wanted.has(key)) return [];
-    const link = kernel.links.get(existing.ifindex);
-    if (link === undefined) return [];
-    const { address, length } = existing;
-    return [{ kind: "delete-address", link: linkRefOf(link), address, length }];
-  });
+  }
+  const rule = kernel.rules.get(key);
+  if (rule?.protocol === MNM_PROTOCOL) {
+    const shape = wantedRuleOf(rule);
+    return shape === undefined ? [] : [{ kind: "delete-rule", link: undefined, rule: shape }];
+  }
+  const held = kernel.addresses.get(key);
+  if (held?.protocol !== MNM_PROTOCOL) return undefined;
+  const link = kernel.links.get(held.ifindex);
+  if (link === undefined) return [];
+  const { address, length } = held;
+  return [{ kind: "delete-address", link: linkRefOf(link), address, length }];
 }

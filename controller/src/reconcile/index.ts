@@ -2,7 +2,8 @@ export { diffKernel, type KernelView, type WantedSettings } from "./diff.js";
 export { KernelModel, type ModelChange } from "./kernel-model.js";
 export { kernelRuleKey, type ObjectKey, operationKey, routeKey } from "./keys.js";
 export type { Operation } from "./operation.js";
-export { renderOperation } from "./render.js";
+export { Reconciler } from "./reconciler.js";
+export { renderObject, renderOperation } from "./render.js";
 export {
   type KernelAddress,
   type KernelNotification,

@@ -9,7 +9,14 @@
 import { assertNever, type Ifindex } from "@mnm/proto/net";
 import type { Link } from "../link/index.js";
 import type { KernelView } from "./diff.js";
-import { addressKey, kernelRuleKey, type ObjectKey, operationKey, routeKey } from "./keys.js";
+import {
+  addressKey,
+  kernelRuleKey,
+  type ObjectKey,
+  operationKey,
+  routeKey,
+  settingsKey,
+} from "./keys.js";
 import type { Operation } from "./operation.js";
 import { predict } from "./prediction.js";
 import {
@@ -20,6 +27,7 @@ import {
   type KernelSnapshot,
   MNM_PROTOCOL,
 } from "./snapshot.js";
+import { AddressTable, LinkTable, RouteTable, Table } from "./tables.js";
 
 /** What a change of the model means to those who watch links and addresses. */
 export type ModelChange =
@@ -28,24 +36,37 @@ export type ModelChange =
   | { readonly kind: "address-added" | "address-removed"; readonly address: KernelAddress }
   /** Another program's object is gone from a place that may be wanted. */
   | { readonly kind: "freed"; readonly key: ObjectKey }
-  /** An object of ours was removed or changed, and no operation of ours was under way on it. */
-  | { readonly kind: "disturbed"; readonly key: ObjectKey };
+  /**
+   * An object of ours was removed or changed, and no operation of ours was under way on it. A link's
+   * settings count as ours whoever set them: who wants them knows.
+   */
+  | { readonly kind: "disturbed"; readonly key: ObjectKey; readonly requester?: number };
 
 interface Owned {
   readonly protocol: number;
 }
 
 export class KernelModel implements KernelView {
-  readonly links = new Map<Ifindex, Link>();
-  readonly addresses = new Map<ObjectKey, KernelAddress>();
-  readonly routes = new Map<ObjectKey, KernelRoute>();
-  readonly rules = new Map<ObjectKey, KernelRule>();
+  readonly #touched = new Set<ObjectKey>();
+  readonly links = new LinkTable(this.#touched);
+  readonly addresses = new AddressTable(this.#touched);
+  readonly routes = new RouteTable(this.#touched);
+  readonly rules = new Table<KernelRule>(this.#touched);
   rpFilterAll = 0;
   routesAreStale = false;
   /** Keys of operations that were sent and neither answered nor seen in a notification. */
   readonly #expected = new Set<ObjectKey>();
 
   apply(notification: KernelNotification): readonly ModelChange[] {
+    const { requester } = notification;
+    const changes = this.#apply(notification);
+    if (requester === undefined) return changes;
+    return changes.map((change) =>
+      change.kind === "disturbed" ? { ...change, requester } : change,
+    );
+  }
+
+  #apply(notification: KernelNotification): readonly ModelChange[] {
     switch (notification.kind) {
       case "link":
         return this.#putLink(notification.link);
@@ -90,6 +111,13 @@ export class KernelModel implements KernelView {
     return replaceAll(this.routes, routes, (route) => routeKey(route, route.tos));
   }
 
+  /** The keys of objects that may have changed since this was last asked; links by their settings. */
+  takeTouched(): readonly ObjectKey[] {
+    const touched = [...this.#touched];
+    this.#touched.clear();
+    return touched;
+  }
+
   /** Says that these operations are under way. */
   expect(operations: readonly Operation[]): void {
     for (const operation of operations) this.#expected.add(operationKey(operation));
@@ -116,13 +144,18 @@ export class KernelModel implements KernelView {
 
   #putLink(link: Link): readonly ModelChange[] {
     const before = this.links.get(link.ifindex);
+    // The same object for the same link, so that whoever compares objects sees no change.
+    if (before !== undefined && JSON.stringify(before) === JSON.stringify(link)) return [];
     this.links.set(link.ifindex, link);
-    this.#expected.delete(`settings ${link.ifindex}`);
     if (before === undefined) return [{ kind: "link-added", link }];
-    if (JSON.stringify(before) === JSON.stringify(link)) return [];
     // Its routes are flushed without a notification (fib_disable_ip in net/ipv4/fib_frontend.c).
     if (before.adminUp && !link.adminUp) this.#markStaleVia(link.ifindex);
-    return [{ kind: "link-changed", before, link }];
+    const key = settingsKey(link.ifindex);
+    const isSet = JSON.stringify(before.settings) !== JSON.stringify(link.settings);
+    // Other changes of the link may come in between: they are no answer to what is expected.
+    const isOurDoing = (isSet || before.adminUp !== link.adminUp) && this.#expected.delete(key);
+    const change = { kind: "link-changed", before, link } as const;
+    return isSet && !isOurDoing ? [change, { kind: "disturbed", key }] : [change];
   }
 
   #removeLink(ifindex: Ifindex): readonly ModelChange[] {

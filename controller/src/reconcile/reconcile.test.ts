@@ -4,9 +4,9 @@ import type { PrefixLength } from "@mnm/proto/net";
 import fc from "fast-check";
 import { planRouting } from "../plan/index.js";
 import { FakeKernel } from "../testing/fake-kernel.js";
-import { ip, makeUplink } from "../testing/make.js";
+import { ip, makeLink, makeUplink } from "../testing/make.js";
 import type { Uplink } from "../uplink/index.js";
-import { diffKernel } from "./index.js";
+import { diffKernel, type Operation, Reconciler, renderOperation } from "./index.js";
 
 function reconcile(kernel: FakeKernel, uplinks: readonly Uplink[]): string {
   kernel.log.length = 0;
@@ -143,6 +143,70 @@ test("diffKernel() converges in one round from any state to any other, in an ord
     { numRuns: 300 },
   );
 });
+
+/** What may happen between two looks. */
+const anyDisturbance = fc.record({
+  uplinks: fc.option(anyUplinks, { nil: undefined }),
+  /** Objects that another program removes, by their place among all. */
+  removed: fc.array(fc.nat(30), { maxLength: 3 }),
+  /** Whether what was to be done is done, or only seen. */
+  isPerformed: fc.boolean(),
+  linkGone: fc.option(fc.integer({ min: 1, max: 5 }), { nil: undefined, freq: 8 }),
+  isAudited: fc.boolean(),
+});
+
+/** What happens to the kernel without our doing. */
+function disturb(
+  { model }: FakeKernel,
+  {
+    removed,
+    linkGone,
+  }: { readonly removed: readonly number[]; readonly linkGone?: number | undefined },
+): void {
+  const objects = [model.addresses, model.routes, model.rules].flatMap((map) =>
+    [...map.keys()].map((key) => ({ map, key })),
+  );
+  for (const index of removed) objects[index]?.map.delete(objects[index].key);
+  const { ifindex } = makeLink(linkGone ?? 0);
+  if (model.links.has(ifindex)) model.apply({ kind: "link-gone", ifindex });
+}
+
+test("Reconciler comes to the same as diffKernel(), whatever happens in between", () => {
+  fc.assert(
+    fc.property(fc.array(anyDisturbance, { maxLength: 8 }), (disturbances) => {
+      const kernel = new FakeKernel([1, 2, 3, 4, 5]);
+      const reconciler = new Reconciler(kernel.model);
+      let uplinks: readonly Uplink[] = [];
+      for (const disturbance of disturbances) {
+        uplinks = disturbance.uplinks ?? uplinks;
+        disturb(kernel, disturbance);
+        if (disturbance.isAudited) reconciler.audit();
+        reconciler.plan(uplinks);
+        const operations = reconciler.operations();
+        const whole = diffKernel(planRouting(uplinks), [], kernel.model);
+        assert.deepEqual(rendered(operations), rendered(whole));
+        // Without its link the fake kernel takes nothing.
+        if (disturbance.isPerformed && kernel.model.links.size === 5) kernel.run(operations);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("Reconciler looks at nothing when nothing changed", () => {
+  const kernel = new FakeKernel([1, 2]);
+  const reconciler = new Reconciler(kernel.model);
+  const uplinks = [makeUplink(1), makeUplink(2)];
+  assert.equal(reconciler.plan(uplinks), true);
+  kernel.run(reconciler.operations());
+  assert.deepEqual(reconciler.operations(), []);
+  assert.equal(reconciler.plan(uplinks), false);
+  assert.deepEqual(kernel.model.takeTouched(), []);
+});
+
+function rendered(operations: readonly Operation[]): readonly string[] {
+  return operations.map(renderOperation).toSorted();
+}
 
 test("diffKernel() neither changes nor removes what does not carry our mark", () => {
   const kernel = new FakeKernel([1]);

@@ -36,6 +36,27 @@ export function renderOperation(operation: Operation): string {
   }
 }
 
+/** What it is about, in ip(8)'s words: for naming it where no command is meant. */
+export function renderObject(operation: Operation): string {
+  switch (operation.kind) {
+    case "put-settings":
+      return renderSettings(operation);
+    case "put-address":
+    case "delete-address": {
+      const { address, length } = operation.kind === "put-address" ? operation.address : operation;
+      return `address ${formatIpv4(address)}/${length} dev ${operation.link.name}`;
+    }
+    case "put-route":
+    case "delete-route":
+      return `route ${renderRouteIdentity(operation.route)} dev ${operation.link.name}`;
+    case "put-rule":
+    case "delete-rule":
+      return `rule ${renderRule(operation.rule)}`;
+    default:
+      return assertNever(operation);
+  }
+}
+
 function renderSettings({ link, up, settings }: Operation & { kind: "put-settings" }): string {
   const changes = Object.entries(SETTING_SYSCTLS).flatMap(([name, sysctl]) => {
     const value = settings[name as keyof typeof SETTING_SYSCTLS];

@@ -76,7 +76,15 @@ export interface KernelSnapshot {
 }
 
 /** One multicast message: what changed, in the same terms as a snapshot. */
-export type KernelNotification =
+export type KernelNotification = KernelChange & {
+  /**
+   * The netlink port of the program that asked for it, nlmsg_pid. Absent for what the kernel did by
+   * itself, for ioctl(2), for what was written under /proc/sys, and for anything about links.
+   */
+  readonly requester?: number;
+};
+
+type KernelChange =
   | { readonly kind: "link"; readonly link: Link }
   | { readonly kind: "link-gone"; readonly ifindex: Ifindex }
   | { readonly kind: "address"; readonly address: KernelAddress }

@@ -33,7 +33,7 @@ test("EventLoop finishes the effects of one event before it takes in the next", 
   assert.deepEqual(order, want, "settles once, after all of them");
 });
 
-test("EventLoop looks again every minute while it waits for a far deadline", (t) => {
+test("EventLoop sleeps as long as Node's timers can while it waits for a far deadline", (t) => {
   t.mock.timers.enable({ apis: ["setTimeout", "setImmediate"] });
   let wakes = 0;
   const machine = {
@@ -52,10 +52,40 @@ test("EventLoop looks again every minute while it waits for a far deadline", (t)
 
   loop.post("start");
   t.mock.timers.tick(0);
-  t.mock.timers.tick(59_999);
+  t.mock.timers.tick(2 ** 31 - 2);
   assert.equal(wakes, 1, "only the start: 40 days must not overflow to at once");
   t.mock.timers.tick(1);
   assert.equal(wakes, 2);
+  loop.stop();
+});
+
+test("EventLoop arms its timer afresh after each event: after a suspend it is late", (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout", "setImmediate"] });
+  const order: string[] = [];
+  let now = 0;
+  const machine = {
+    step: (event: string) => {
+      order.push(`${now} ${event}`);
+      return [];
+    },
+    settle: () => [],
+    deadline: () => (3_600_000 + 1000) as Instant,
+  };
+  const loop = new EventLoop<string, never>(machine, {
+    now: () => now as Instant,
+    wake: "wake",
+    perform: () => {},
+  });
+
+  loop.post("start");
+  t.mock.timers.tick(0);
+  now = 3_600_000; // The clock went on, and the timers did not.
+  t.mock.timers.tick(999);
+  assert.deepEqual(order, ["0 start"]);
+  loop.post("resumed");
+  t.mock.timers.tick(0);
+  t.mock.timers.tick(1000);
+  assert.deepEqual(order, ["0 start", "3600000 resumed", "3600000 wake"]);
   loop.stop();
 });
 

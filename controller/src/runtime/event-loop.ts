@@ -18,10 +18,12 @@ export interface LoopDependencies<Event, Effect> {
 }
 
 /**
- * Longest sleep. Node's timers stand still while the machine is suspended, so this bounds how late
- * a wake comes after it. It also stays clear of 2^31 ms, from where on setTimeout fires at once.
+ * Longest sleep: from 2^31 ms on setTimeout fires at once.
+ *
+ * Node's timers stand still while the machine is suspended. An event then has to say that it has
+ * resumed (adapters/suspend.ts), and the timer is armed afresh after it, as after every event.
  */
-const MAX_DELAY_MS = 60_000;
+const MAX_DELAY_MS = 2 ** 31 - 1;
 
 /**
  * Drives a machine in real time: the one place with a timer and a queue.

@@ -19,9 +19,13 @@ import {
 
 type Send = DhcpEffect & { readonly kind: "send" };
 
+/** Random numbers that are all about the same, but differ, as xids must. The middle: no jitter. */
+export const LUCK = { least: 0, middle: 0x7fff_ffff, most: 0xffff_0000 } as const;
+export type Luck = keyof typeof LUCK;
+
 /**
  * A DHCP client in virtual time. Its log reads like a capture: the second, then what was sent or
- * announced. Random numbers are in the middle of their range, so that jitter is zero, and differ.
+ * announced.
  */
 export class DhcpSimulation {
   readonly log: string[] = [];
@@ -32,11 +36,12 @@ export class DhcpSimulation {
   server: ((message: Received) => Omit<ReplyFields, "xid"> | undefined) | undefined;
   readonly #config: DhcpConfig;
   #now: Instant;
-  #random = 0x7fff_ffff;
+  #random: number;
 
-  constructor(config: Partial<DhcpConfig> = {}, startMs = 0) {
+  constructor(config: Partial<DhcpConfig> = {}, startMs = 0, luck: Luck = "middle") {
     this.#config = { ...CONFIG, ...config };
     this.#now = instantFromMs(startMs);
+    this.#random = LUCK[luck];
   }
 
   get now(): Instant {
@@ -82,6 +87,10 @@ export class DhcpSimulation {
     this.deliver({ kind: "start", remembered: undefined });
   }
 
+  check(gatewayAsked = false): void {
+    this.deliver({ kind: "check", gatewayAsked });
+  }
+
   /** From the start to a lease. */
   bind(ack: Partial<ReplyFields> = {}): void {
     this.start();
@@ -91,15 +100,19 @@ export class DhcpSimulation {
 
   /** Moves time to `sec`, waking the client at each of its deadlines on the way. */
   advanceTo(sec: number): void {
-    const until = instantFromMs(sec * 1000);
-    for (let due = deadline(this.state); due !== undefined && due <= until; ) {
-      this.#now = instantFromMs(Math.max(due, this.#now));
-      this.deliver({ kind: "wake" });
-      const next = deadline(this.state);
-      if (next !== undefined && next <= this.#now) throw new Error("Deadline that does not move");
-      due = next;
-    }
-    this.#now = until;
+    while (this.wakeOnce(sec));
+    this.sleepTo(sec);
+  }
+
+  /** Moves time to the client's next deadline, unless that is after `sec`, and wakes it. */
+  wakeOnce(sec: number): boolean {
+    const due = deadline(this.state);
+    if (due === undefined || due > sec * 1000) return false;
+    this.#now = instantFromMs(Math.max(due, this.#now));
+    this.deliver({ kind: "wake" });
+    const next = deadline(this.state);
+    if (next !== undefined && next <= this.#now) throw new Error("Deadline that does not move");
+    return true;
   }
 
   /** Moves time without a wake, as a suspend does. */

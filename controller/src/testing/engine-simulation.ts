@@ -1,6 +1,13 @@
-import { type Instant, type Ipv4, ipv4FromUint32 } from "@mnm/proto/net";
-import { parseConfig } from "../config/index.js";
-import { Engine, type EngineEffect, type EngineEvent, type EngineReply } from "../engine/index.js";
+import { formatIpv4, type Instant, type Ipv4, ipv4FromUint32 } from "@mnm/proto/net";
+import { type Config, parseConfig } from "../config/index.js";
+import {
+  type Culprit,
+  Engine,
+  type EngineEffect,
+  type EngineEvent,
+  type EngineReply,
+  type HostStatus,
+} from "../engine/index.js";
 import type { NetworkEvent } from "../events/index.js";
 import type { Link } from "../link/index.js";
 import { type KernelNotification, type KernelSnapshot, operationKey } from "../reconcile/index.js";
@@ -18,35 +25,69 @@ export interface World {
   /** The address that link n's server gives out. */
   readonly addressOf: (n: number) => Ipv4;
   readonly silentServers: Set<number>;
+  /** They offer, and then answer every REQUEST with a NAK. */
+  readonly refusingServers: Set<number>;
+  leaseSec: number;
+  /** How far the wall clock has been set since the start. */
+  wallStepMs: number;
 }
 
 export function makeWorld(links: readonly number[]): World {
   const addressOf = (n: number) => ipv4FromUint32(0x0a000064 + n * 256);
-  const silentServers = new Set<number>();
   return {
     kernel: new FakeKernel(links),
     leases: new Map(),
     state: undefined,
     now: 0,
     addressOf,
-    silentServers,
+    silentServers: new Set(),
+    refusingServers: new Set(),
+    leaseSec: 3600,
+    wallStepMs: 0,
   };
 }
 
-const LEASE_SEC = 3600;
+const WALL_MS = 1_700_000_000_000;
+
+/** What a test follows from the first moment on. */
+export interface SimulationWatch {
+  /** Each effect, before it is performed. */
+  readonly onEffect?: (effect: EngineEffect) => void;
+  /** The engine has settled and nothing is waiting. */
+  readonly onQuiet?: (status: () => HostStatus) => void;
+  /**
+   * How late the dump of an audit may be answered, while nothing else happens. A long simulation
+   * would spend its time on audits: there are 1,440 a day.
+   */
+  readonly auditPatienceMs?: number;
+}
 
 /** The engine in virtual time, between a fake kernel and fake DHCP servers that answer at once. */
 export class EngineSimulation {
   readonly events: NetworkEvent[] = [];
   readonly replies: EngineReply[] = [];
+  /** Unicast DHCP messages: "wan1 from 10.0.1.100", and whether the kernel had that address then. */
+  readonly unicasts: string[] = [];
+  readonly config: Config;
+  /** While set, batches are neither performed nor answered. */
+  deafHelper = false;
+  /** Who is behind every fight. */
+  culprit: Culprit = { kind: "unknown", suspects: [] };
+  /** The ports of those who were looked for. */
+  readonly culpritsSought: (number | undefined)[] = [];
+  hasExited = false;
+  #lateDump: { readonly event: () => EngineEvent; readonly until: number } | undefined;
   readonly #world: World;
+  readonly #watch: SimulationWatch;
   readonly #engine: Engine;
   readonly #queue: EngineEvent[] = [];
 
-  constructor(world: World, config = 'links: { "wan*": {} }') {
+  constructor(world: World, config = 'links: { "wan*": {} }', watch: SimulationWatch = {}) {
     const parsed = parseConfig(config, "test.yaml");
     if (!parsed.ok) throw new SyntaxError(JSON.stringify(parsed.error));
+    this.config = parsed.value;
     this.#world = world;
+    this.#watch = watch;
     let random = 0;
     this.#engine = new Engine(
       {
@@ -54,7 +95,7 @@ export class EngineSimulation {
           random += 1;
           return random;
         },
-        wallMs: () => 1_700_000_000_000 + world.now,
+        wallMs: () => WALL_MS + world.now + world.wallStepMs,
         bootId: "boot",
         hostName: undefined,
       },
@@ -74,8 +115,16 @@ export class EngineSimulation {
   }
 
   post(event: EngineEvent): void {
+    if (event.kind !== "wake" || this.#world.now >= (this.#lateDump?.until ?? 0))
+      this.#answerDump();
     this.#queue.push(event);
     this.#run();
+  }
+
+  /** The host sleeps: the clock goes on, and nothing is woken. Then the kernel says so. */
+  suspend(sleptMs: number): void {
+    this.#world.now += sleptMs;
+    this.post({ kind: "resumed", sleptMs });
   }
 
   notify(...batch: readonly KernelNotification[]): void {
@@ -96,7 +145,8 @@ export class EngineSimulation {
       const due = this.#engine.deadline();
       if (due === undefined || due > until) break;
       if (rounds > 10_000) throw new Error(`The engine wants to be woken at ${due} for ever`);
-      this.#world.now = Math.max(due, this.#world.now);
+      // In whole milliseconds, as the clock and the timers of the real loop are.
+      this.#world.now = Math.max(Math.ceil(due), this.#world.now);
       this.post({ kind: "wake" });
     }
     this.#world.now = until;
@@ -110,21 +160,21 @@ export class EngineSimulation {
         for (const effect of this.#engine.step(next, now())) this.#perform(effect);
       }
       for (const effect of this.#engine.settle(now())) this.#perform(effect);
-      if (this.#queue.length === 0) return;
+      if (this.#queue.length > 0) continue;
+      this.#watch.onQuiet?.(() => this.status);
+      return;
     }
   }
 
   #perform(effect: EngineEffect): void {
+    this.#watch.onEffect?.(effect);
     switch (effect.kind) {
       case "dump":
-        this.#queue.push(
-          effect.what === "everything"
-            ? { kind: "snapshot", dump: effect.dump, snapshot: this.#snapshot() }
-            : { kind: "routes", dump: effect.dump, routes: this.#snapshot().routes },
-        );
+        this.#dump(effect);
         break;
       case "apply":
-        this.#apply(effect);
+        if (!this.deafHelper) this.#apply(effect);
+        this.#answerDump();
         break;
       case "open-packets": {
         const results = effect.links.map(({ ifindex }) => ({ ifindex, refusal: undefined }));
@@ -140,9 +190,33 @@ export class EngineSimulation {
       case "reply":
         this.replies.push(effect.reply);
         break;
+      case "find-culprit":
+        this.culpritsSought.push(effect.requester);
+        this.#queue.push({ kind: "culprit-found", key: effect.key, culprit: this.culprit });
+        break;
+      case "exit":
+        this.hasExited = true;
+        break;
       default:
         this.#store(effect);
     }
+  }
+
+  #dump({ dump, what }: EngineEffect & { kind: "dump" }): void {
+    const event = (): EngineEvent =>
+      what === "everything"
+        ? { kind: "snapshot", dump, snapshot: this.#snapshot() }
+        : { kind: "routes", dump, routes: this.#snapshot().routes };
+    const { auditPatienceMs = 0 } = this.#watch;
+    this.#lateDump = { event, until: this.#world.now + auditPatienceMs };
+    const isAudit = what === "everything" && this.#queue.length === 0;
+    if (!isAudit || auditPatienceMs === 0) this.#answerDump();
+  }
+
+  #answerDump(): void {
+    if (this.#lateDump === undefined) return;
+    this.#queue.push(this.#lateDump.event());
+    this.#lateDump = undefined;
   }
 
   #store(effect: EngineEffect): void {
@@ -170,12 +244,20 @@ export class EngineSimulation {
     this.#queue.push({ kind: "applied", results: operations.map(() => ({ kind: "done" })) });
   }
 
-  #serve({ link, payload }: EngineEffect & { kind: "send-dhcp" }): void {
+  #serve({ link, payload, unicast }: EngineEffect & { kind: "send-dhcp" }): void {
+    if (unicast !== undefined) {
+      const { addresses } = this.#world.kernel.model;
+      const isHeld = [...addresses.values()].some(({ address }) => address === unicast.source);
+      const source = formatIpv4(unicast.source);
+      this.unicasts.push(`${link.name} from ${source}${isHeld ? "" : ", which is gone"}`);
+    }
     const n = link.ifindex - 10;
     if (this.#world.silentServers.has(n)) return;
     const address = this.#world.addressOf(n);
     const serverId = ipv4FromUint32((address & 0xffffff00) + 1);
-    const answer = answerOf(payload, { address, serverId, leaseSec: LEASE_SEC });
+    const { leaseSec, refusingServers } = this.#world;
+    const isRefusing = refusingServers.has(n);
+    const answer = answerOf(payload, { address, serverId, leaseSec, isRefusing });
     if (answer === undefined) return;
     this.#queue.push({
       kind: "dhcp-packet",

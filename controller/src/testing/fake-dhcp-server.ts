@@ -12,6 +12,8 @@ export interface FakePool {
   readonly address: Ipv4;
   readonly serverId: Ipv4;
   readonly leaseSec: number;
+  /** A NAK answers every REQUEST. */
+  readonly isRefusing: boolean;
 }
 
 /**
@@ -25,7 +27,8 @@ export function answerOf(payload: Uint8Array, pool: FakePool): Uint8Array | unde
   if (type !== REQUEST) return undefined;
   const wanted = options.get(50) ?? payload.slice(12, 16);
   const asked = ipv4FromUint32(new DataView(Uint8Array.from(wanted).buffer).getUint32(0));
-  return reply(payload, asked === pool.address ? ACK : NAK, pool);
+  const isGranted = asked === pool.address && !pool.isRefusing;
+  return reply(payload, isGranted ? ACK : NAK, pool);
 }
 
 function optionsOf(payload: Uint8Array): ReadonlyMap<number, Uint8Array> {

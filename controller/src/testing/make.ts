@@ -24,12 +24,16 @@ export function prefix(text: string) {
   return networkOf(ip(address), Number(length) as PrefixLength);
 }
 
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, "0");
+}
+
 /** Link n: `wan<n>` with ifindex 10 + n, a veth that is up. */
 export function makeLink(n: number, change: Partial<Link> = {}): Link {
   return {
     ifindex: (10 + n) as Ifindex,
     name: `wan${n}` as LinkName,
-    mac: `02:00:00:00:00:${n.toString(16).padStart(2, "0")}` as MacAddress,
+    mac: `02:00:00:00:${hex(n >> 8)}:${hex(n & 255)}` as MacAddress,
     permanentMac: undefined,
     hardwareType: 1,
     infoKind: "veth",

@@ -7,7 +7,7 @@ export {
   MIN_METRIC,
 } from "./metrics.js";
 export { type Intent, identityOf, intentOf } from "./selection.js";
-export { freeSlot, TABLE_BASE } from "./slots.js";
+export { freeSlot, isUplinkTable, TABLE_BASE } from "./slots.js";
 export {
   decodeState,
   EMPTY_STATE,

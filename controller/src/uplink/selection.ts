@@ -1,4 +1,4 @@
-import { type Config, entryFor, type LinkEntry } from "../config/index.js";
+import { type Config, entryFor, type LinkEntry, PLAIN_DHCP } from "../config/index.js";
 import { type Link, linkKindOf } from "../link/index.js";
 
 /** What the configuration, or the default filter, wants of a link. */
@@ -12,14 +12,6 @@ export type Intent =
     };
 
 const IGNORED: Intent = { kind: "ignored" };
-
-const DHCP: LinkEntry["method"] = {
-  kind: "dhcp",
-  hostName: undefined,
-  clientId: undefined,
-  vendorClass: undefined,
-  rapidCommit: false,
-};
 
 /**
  * Decides whether a link is managed, and how it gets its address.
@@ -43,7 +35,7 @@ export function intentOf(link: Link, config: Config): Intent {
     case "wired":
     case "wlan":
     case "wwan":
-      return { kind: "managed", method: DHCP, entry: undefined };
+      return { kind: "managed", method: PLAIN_DHCP, entry: undefined };
     case "ppp":
       return { kind: "managed", method: { kind: "adopt" }, entry: undefined };
     default:

@@ -3,6 +3,10 @@ import { type IdentityRecord, MAX_SLOT } from "./state.js";
 /** Tables are 7700 + slot: 7701 to 9699. */
 export const TABLE_BASE = 7700;
 
+export function isUplinkTable(table: number): boolean {
+  return table > TABLE_BASE && table <= TABLE_BASE + MAX_SLOT;
+}
+
 /**
  * A slot for a new identity: the lowest free one, else that of the identity longest absent.
  * `evicted` is the identity that lost it. Undefined when all 1,999 are in use by links that are here.

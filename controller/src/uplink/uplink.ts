@@ -45,7 +45,8 @@ export interface StaticRoute {
   readonly gateway: Ipv4 | undefined;
 }
 
-export function addressingOfLease({ terms, timers }: Lease): Addressing {
+/** `linkMtu` is what the link can carry: a lease may ask for less, and more would be dropped. */
+export function addressingOfLease({ terms, timers }: Lease, linkMtu: number): Addressing {
   // A default among the classless routes is the gateway (RFC 3442: option 3 is then ignored).
   const isDefault = ({ destination }: StaticRoute): boolean => destination.length === 0;
   const fromRoutes = terms.routes.find(isDefault)?.gateway;
@@ -56,7 +57,7 @@ export function addressingOfLease({ terms, timers }: Lease): Addressing {
     broadcast: broadcastOf(terms.address, terms.prefixLength),
     gateway: fromRoutes ?? terms.gateways[0],
     routes: terms.routes.filter((route) => !isDefault(route)),
-    mtu: terms.mtu,
+    mtu: terms.mtu !== undefined && terms.mtu < linkMtu ? terms.mtu : undefined,
     expiry: timers.kind === "finite" ? timers.expiry : undefined,
   };
 }

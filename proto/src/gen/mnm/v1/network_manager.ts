@@ -50,6 +50,11 @@ export const LinkState = {
   HOLDING: 5,
   /** FAULTY - The kernel or the helper refuses part of its configuration; `fault` says what. */
   FAULTY: 6,
+  /**
+   * RELEASED - An operator gave its lease back (Release): it stays without one until Renew, Reconnect, Reload
+   * or a restart of the controller. It keeps table and metric.
+   */
+  RELEASED: 7,
 } as const;
 
 export type LinkState = typeof LinkState[keyof typeof LinkState];
@@ -62,6 +67,7 @@ export namespace LinkState {
   export type USABLE = typeof LinkState.USABLE;
   export type HOLDING = typeof LinkState.HOLDING;
   export type FAULTY = typeof LinkState.FAULTY;
+  export type RELEASED = typeof LinkState.RELEASED;
 }
 
 /** What kind of link it is. */
@@ -172,7 +178,10 @@ export const EventKind = {
   LEASE_RENEWED: 12,
   /** LEASE_REBINDING - The leasing server does not answer; any server is asked. */
   LEASE_REBINDING: 13,
-  /** LEASE_EXPIRED - A lease ended without a renewal. */
+  /**
+   * LEASE_EXPIRED - A lease ended without a renewal: its time is over (REASON_LEASE), or an operator gave it up
+   * (REASON_OPERATOR).
+   */
   LEASE_EXPIRED: 14,
   /** LEASE_REFUSED - The server refused the lease (NAK). */
   LEASE_REFUSED: 15,
@@ -182,7 +191,10 @@ export const EventKind = {
   CONFLICT: 17,
   /** EXTERNAL_CHANGE - Another program changed something of ours; it is being put back. */
   EXTERNAL_CHANGE: 18,
-  /** CONTENDED - Another program keeps changing something of ours. */
+  /**
+   * CONTENDED - Another program keeps changing something of ours, which `after` names; told once, and it ends
+   * with an EVENT_KIND_UNCONTENDED, or without a word when the object is no longer wanted.
+   */
   CONTENDED: 19,
   /** RESYNCED - The kernel was read again from scratch. */
   RESYNCED: 20,
@@ -192,6 +204,8 @@ export const EventKind = {
   CONFIG_REJECTED: 22,
   /** FAULT - The helper or the kernel refused an operation. */
   FAULT: 23,
+  /** UNCONTENDED - What another program kept changing has stayed untouched for a minute; `before` names it. */
+  UNCONTENDED: 24,
 } as const;
 
 export type EventKind = typeof EventKind[keyof typeof EventKind];
@@ -221,6 +235,7 @@ export namespace EventKind {
   export type CONFIG_APPLIED = typeof EventKind.CONFIG_APPLIED;
   export type CONFIG_REJECTED = typeof EventKind.CONFIG_REJECTED;
   export type FAULT = typeof EventKind.FAULT;
+  export type UNCONTENDED = typeof EventKind.UNCONTENDED;
 }
 
 /** Why something happened. */
@@ -377,6 +392,8 @@ export interface Status {
   readonly lastSequence: bigint;
   /** True once the kernel has been read and every managed link has had its first chance. */
   readonly settled: boolean;
+  /** What of MNM's that belongs to no link another program keeps changing; the rest is with its link. */
+  readonly contended: readonly Contention[];
 }
 
 /** Something that works differently from what the operator may expect. */
@@ -495,6 +512,31 @@ export interface Link {
   readonly sharesAddressWith: string;
   /** The link's own MTU in bytes. */
   readonly mtu: number;
+  /** What of it another program keeps changing; empty when all is well. */
+  readonly contended: readonly Contention[];
+}
+
+/**
+ * An object of MNM's that another program keeps removing or changing: it had to be put back more
+ * than 5 times within 60 s.
+ *
+ * It is then put back ever more rarely: 1 s after the last time at the earliest, then 2 s, 4 s and so
+ * on to 60 s. That ends when the object has stayed untouched for 60 s.
+ */
+export interface Contention {
+  /** The object in the words of ip(8): rule priority 10000 from 192.0.2.7 lookup 7701. */
+  readonly object: string;
+  /**
+   * Who does it, as far as can be told: systemd-networkd (pid 612), or who may; empty when there is
+   * no sign of anybody. A hint, no proof.
+   */
+  readonly culprit: string;
+  /** What to do about it. */
+  readonly hint: string;
+  /** How often the object has been put back since the first time that was counted. */
+  readonly repairs: number;
+  /** Milliseconds since that was found out. */
+  readonly sinceMs: bigint;
 }
 
 /** An address on a link. */
@@ -551,7 +593,25 @@ export interface Lease {
 export interface DhcpStatus {
   /** RFC 2131's state: init, selecting, requesting, init-reboot, rebooting, bound, renewing, rebinding. */
   readonly state: string;
-  /** Messages sent and received, and refused ones by reason (`refused-wrong-xid`), since start. */
+  /**
+   * What was counted since the controller began to manage the link. Names may be added; a counter
+   * that is absent is 0.
+   *
+   * - `received`: messages that came in.
+   * - `sent-X`: messages sent: discover, request, decline, release.
+   * - `send-failed`: messages that the helper or the kernel did not take.
+   * - `refused-X`: messages that came in and did nothing. X is one of
+   *   - no reply to this link: too-short, too-long, not-a-reply, wrong-hardware-type, wrong-chaddr,
+   *     bad-cookie, options-truncated, message-type-missing, message-type-unexpected,
+   *     forcerenew-unauthenticated, server-id-missing, server-id-unusable, client-id-wrong;
+   *   - no answer to what was asked: not-expected, wrong-xid, wrong-server, rapid-commit-unasked;
+   *   - terms that no lease can have: lease-time-missing, lease-too-short, lease-already-over,
+   *     address-unusable, mask-unusable.
+   * - `arp-sent-X`: ARP packets sent: probe (is the address in use?), announcement (it is ours),
+   *   request (is the gateway still there?).
+   * - `conflict-defended`: another host used the address, and was told that it is taken.
+   * - `conflict-lost`: another host used the address, which was given up.
+   */
   readonly counters: { [key: string]: bigint };
 }
 
@@ -622,6 +682,40 @@ export interface RenewRequest {
 
 /** Renewing has begun; events say how it ends. */
 export interface RenewResponse {
+}
+
+/** Gives a lease back. */
+export interface ReleaseRequest {
+  /** The link's name. */
+  readonly link: string;
+}
+
+/** The link has no lease any more. */
+export interface ReleaseResponse {
+  /** The lease that was given up; absent when there was none. */
+  readonly givenUp: GivenUpLease | undefined;
+}
+
+/** Begins anew. */
+export interface ReconnectRequest {
+  /** The link's name. */
+  readonly link: string;
+}
+
+/** A new lease is being asked for; events say how it ends. */
+export interface ReconnectResponse {
+  /** The lease that was given up; absent when there was none. */
+  readonly givenUp: GivenUpLease | undefined;
+}
+
+/** A lease that an operator ended. */
+export interface GivenUpLease {
+  /** Its address and prefix length: 192.0.2.7/24. */
+  readonly address: string;
+  /** The server that granted it. */
+  readonly server: string;
+  /** A DHCPRELEASE was sent to the server. False without carrier, or while the helper could not send. */
+  readonly serverTold: boolean;
 }
 
 /** Reads the configuration again. */
@@ -973,6 +1067,7 @@ function createBaseStatus(): Status {
     warnings: [],
     lastSequence: 0n,
     settled: false,
+    contended: [],
   };
 }
 
@@ -1013,6 +1108,9 @@ export const Status: MessageFns<Status> = {
     }
     if (message.settled !== false) {
       writer.uint32(80).bool(message.settled);
+    }
+    for (const v of message.contended) {
+      Contention.encode(v!, writer.uint32(90).fork()).join();
     }
     return writer;
   },
@@ -1108,6 +1206,14 @@ export const Status: MessageFns<Status> = {
             }
 
             message.settled = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.contended.push(Contention.decode(reader, reader.uint32()));
             continue;
           }
         }
@@ -1442,6 +1548,7 @@ function createBaseLink(): Link {
     isDefault: false,
     sharesAddressWith: "",
     mtu: 0,
+    contended: [],
   };
 }
 
@@ -1521,6 +1628,9 @@ export const Link: MessageFns<Link> = {
     }
     if (message.mtu !== 0) {
       writer.uint32(184).uint32(message.mtu);
+    }
+    for (const v of message.contended) {
+      Contention.encode(v!, writer.uint32(194).fork()).join();
     }
     return writer;
   },
@@ -1720,6 +1830,107 @@ export const Link: MessageFns<Link> = {
             }
 
             message.mtu = reader.uint32();
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.contended.push(Contention.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseContention(): Contention {
+  return { object: "", culprit: "", hint: "", repairs: 0, sinceMs: 0n };
+}
+
+export const Contention: MessageFns<Contention> = {
+  encode(message: Contention, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.object !== "") {
+      writer.uint32(10).string(message.object);
+    }
+    if (message.culprit !== "") {
+      writer.uint32(18).string(message.culprit);
+    }
+    if (message.hint !== "") {
+      writer.uint32(26).string(message.hint);
+    }
+    if (message.repairs !== 0) {
+      writer.uint32(32).uint32(message.repairs);
+    }
+    if (message.sinceMs !== 0n) {
+      if (BigInt.asUintN(64, message.sinceMs) !== message.sinceMs) {
+        throw new globalThis.Error("value provided for field message.sinceMs of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.sinceMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Contention {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseContention() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.object = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.culprit = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.hint = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.repairs = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.sinceMs = reader.uint64() as bigint;
             continue;
           }
         }
@@ -2603,6 +2814,258 @@ export const RenewResponse: MessageFns<RenewResponse> = {
   },
 };
 
+function createBaseReleaseRequest(): ReleaseRequest {
+  return { link: "" };
+}
+
+export const ReleaseRequest: MessageFns<ReleaseRequest> = {
+  encode(message: ReleaseRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.link !== "") {
+      writer.uint32(10).string(message.link);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.link = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReleaseResponse(): ReleaseResponse {
+  return { givenUp: undefined };
+}
+
+export const ReleaseResponse: MessageFns<ReleaseResponse> = {
+  encode(message: ReleaseResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.givenUp !== undefined) {
+      GivenUpLease.encode(message.givenUp, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReleaseResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReleaseResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.givenUp = GivenUpLease.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReconnectRequest(): ReconnectRequest {
+  return { link: "" };
+}
+
+export const ReconnectRequest: MessageFns<ReconnectRequest> = {
+  encode(message: ReconnectRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.link !== "") {
+      writer.uint32(10).string(message.link);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReconnectRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReconnectRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.link = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseReconnectResponse(): ReconnectResponse {
+  return { givenUp: undefined };
+}
+
+export const ReconnectResponse: MessageFns<ReconnectResponse> = {
+  encode(message: ReconnectResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.givenUp !== undefined) {
+      GivenUpLease.encode(message.givenUp, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReconnectResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReconnectResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.givenUp = GivenUpLease.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGivenUpLease(): GivenUpLease {
+  return { address: "", server: "", serverTold: false };
+}
+
+export const GivenUpLease: MessageFns<GivenUpLease> = {
+  encode(message: GivenUpLease, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== "") {
+      writer.uint32(10).string(message.address);
+    }
+    if (message.server !== "") {
+      writer.uint32(18).string(message.server);
+    }
+    if (message.serverTold !== false) {
+      writer.uint32(24).bool(message.serverTold);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GivenUpLease {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGivenUpLease() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.server = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.serverTold = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseReloadRequest(): ReloadRequest {
   return {};
 }
@@ -3267,7 +3730,10 @@ export const NetworkManagerService = {
     responseSerialize: (value: ListLinksResponse): Buffer => Buffer.from(ListLinksResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListLinksResponse => ListLinksResponse.decode(value),
   },
-  /** One link. NOT_FOUND: no link has that name; the text names those that exist. */
+  /**
+   * One link. NOT_FOUND: no link has that name; the text names those that exist.
+   * FAILED_PRECONDITION: it is loopback.
+   */
   getLink: {
     path: "/mnm.v1.NetworkManager/GetLink" as const,
     requestStream: false as const,
@@ -3294,7 +3760,12 @@ export const NetworkManagerService = {
     responseSerialize: (value: SetMetricResponse): Buffer => Buffer.from(SetMetricResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): SetMetricResponse => SetMetricResponse.decode(value),
   },
-  /** Renews the lease of a link now. FAILED_PRECONDITION: the link is not configured by DHCP. */
+  /**
+   * Renews the lease of a link now; a link that was released asks for a new one.
+   *
+   * NOT_FOUND: no such link. FAILED_PRECONDITION: the link is not managed, not configured by DHCP,
+   * or has no carrier. UNAVAILABLE: the helper is not reachable.
+   */
   renew: {
     path: "/mnm.v1.NetworkManager/Renew" as const,
     requestStream: false as const,
@@ -3303,6 +3774,37 @@ export const NetworkManagerService = {
     requestDeserialize: (value: Buffer): RenewRequest => RenewRequest.decode(value),
     responseSerialize: (value: RenewResponse): Buffer => Buffer.from(RenewResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RenewResponse => RenewResponse.decode(value),
+  },
+  /**
+   * Gives the lease of a link back to its server and leaves the link without one: until Renew,
+   * Reconnect, Reload or a restart of the controller, whatever carrier does. The stored lease is
+   * forgotten; table and metric stay.
+   *
+   * Answers once address, routes and rules are out of the kernel. Refused as Renew is, but for
+   * carrier, which is not needed. DEADLINE_EXCEEDED: the lease is given up, but the kernel has not
+   * followed in time; MNM goes on trying.
+   */
+  release: {
+    path: "/mnm.v1.NetworkManager/Release" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReleaseRequest): Buffer => Buffer.from(ReleaseRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReleaseRequest => ReleaseRequest.decode(value),
+    responseSerialize: (value: ReleaseResponse): Buffer => Buffer.from(ReleaseResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReleaseResponse => ReleaseResponse.decode(value),
+  },
+  /**
+   * Begins with a fresh DISCOVER at once, whatever the link is doing: a lease that it has is given
+   * back, one that is stored is forgotten, and so are waits after refusals. Refused as Renew is.
+   */
+  reconnect: {
+    path: "/mnm.v1.NetworkManager/Reconnect" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ReconnectRequest): Buffer => Buffer.from(ReconnectRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ReconnectRequest => ReconnectRequest.decode(value),
+    responseSerialize: (value: ReconnectResponse): Buffer => Buffer.from(ReconnectResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ReconnectResponse => ReconnectResponse.decode(value),
   },
   /**
    * Reads the configuration file again. INVALID_ARGUMENT: the file has problems, which are in the
@@ -3339,7 +3841,10 @@ export interface NetworkManagerServer extends UntypedServiceImplementation {
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
   /** Every link, or those named. */
   listLinks: handleUnaryCall<ListLinksRequest, ListLinksResponse>;
-  /** One link. NOT_FOUND: no link has that name; the text names those that exist. */
+  /**
+   * One link. NOT_FOUND: no link has that name; the text names those that exist.
+   * FAILED_PRECONDITION: it is loopback.
+   */
   getLink: handleUnaryCall<GetLinkRequest, GetLinkResponse>;
   /**
    * Moves a link to another metric.
@@ -3350,8 +3855,28 @@ export interface NetworkManagerServer extends UntypedServiceImplementation {
    * helper is not reachable. Answers after the kernel has confirmed the change.
    */
   setMetric: handleUnaryCall<SetMetricRequest, SetMetricResponse>;
-  /** Renews the lease of a link now. FAILED_PRECONDITION: the link is not configured by DHCP. */
+  /**
+   * Renews the lease of a link now; a link that was released asks for a new one.
+   *
+   * NOT_FOUND: no such link. FAILED_PRECONDITION: the link is not managed, not configured by DHCP,
+   * or has no carrier. UNAVAILABLE: the helper is not reachable.
+   */
   renew: handleUnaryCall<RenewRequest, RenewResponse>;
+  /**
+   * Gives the lease of a link back to its server and leaves the link without one: until Renew,
+   * Reconnect, Reload or a restart of the controller, whatever carrier does. The stored lease is
+   * forgotten; table and metric stay.
+   *
+   * Answers once address, routes and rules are out of the kernel. Refused as Renew is, but for
+   * carrier, which is not needed. DEADLINE_EXCEEDED: the lease is given up, but the kernel has not
+   * followed in time; MNM goes on trying.
+   */
+  release: handleUnaryCall<ReleaseRequest, ReleaseResponse>;
+  /**
+   * Begins with a fresh DISCOVER at once, whatever the link is doing: a lease that it has is given
+   * back, one that is stored is forgotten, and so are waits after refusals. Refused as Renew is.
+   */
+  reconnect: handleUnaryCall<ReconnectRequest, ReconnectResponse>;
   /**
    * Reads the configuration file again. INVALID_ARGUMENT: the file has problems, which are in the
    * fault; the old configuration stays in force.
@@ -3399,7 +3924,10 @@ export interface NetworkManagerClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListLinksResponse) => void,
   ): ClientUnaryCall;
-  /** One link. NOT_FOUND: no link has that name; the text names those that exist. */
+  /**
+   * One link. NOT_FOUND: no link has that name; the text names those that exist.
+   * FAILED_PRECONDITION: it is loopback.
+   */
   getLink(
     request: GetLinkRequest,
     callback: (error: ServiceError | null, response: GetLinkResponse) => void,
@@ -3438,7 +3966,12 @@ export interface NetworkManagerClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: SetMetricResponse) => void,
   ): ClientUnaryCall;
-  /** Renews the lease of a link now. FAILED_PRECONDITION: the link is not configured by DHCP. */
+  /**
+   * Renews the lease of a link now; a link that was released asks for a new one.
+   *
+   * NOT_FOUND: no such link. FAILED_PRECONDITION: the link is not managed, not configured by DHCP,
+   * or has no carrier. UNAVAILABLE: the helper is not reachable.
+   */
   renew(
     request: RenewRequest,
     callback: (error: ServiceError | null, response: RenewResponse) => void,
@@ -3453,6 +3986,49 @@ export interface NetworkManagerClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RenewResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Gives the lease of a link back to its server and leaves the link without one: until Renew,
+   * Reconnect, Reload or a restart of the controller, whatever carrier does. The stored lease is
+   * forgotten; table and metric stay.
+   *
+   * Answers once address, routes and rules are out of the kernel. Refused as Renew is, but for
+   * carrier, which is not needed. DEADLINE_EXCEEDED: the lease is given up, but the kernel has not
+   * followed in time; MNM goes on trying.
+   */
+  release(
+    request: ReleaseRequest,
+    callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  release(
+    request: ReleaseRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  release(
+    request: ReleaseRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReleaseResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Begins with a fresh DISCOVER at once, whatever the link is doing: a lease that it has is given
+   * back, one that is stored is forgotten, and so are waits after refusals. Refused as Renew is.
+   */
+  reconnect(
+    request: ReconnectRequest,
+    callback: (error: ServiceError | null, response: ReconnectResponse) => void,
+  ): ClientUnaryCall;
+  reconnect(
+    request: ReconnectRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ReconnectResponse) => void,
+  ): ClientUnaryCall;
+  reconnect(
+    request: ReconnectRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ReconnectResponse) => void,
   ): ClientUnaryCall;
   /**
    * Reads the configuration file again. INVALID_ARGUMENT: the file has problems, which are in the

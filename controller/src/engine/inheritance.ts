@@ -1,0 +1,86 @@
+import { after, type Instant } from "@mnm/proto/net";
+import {
+  type KernelModel,
+  MNM_PROTOCOL,
+  type ObjectKey,
+  type Operation,
+  operationKey,
+} from "../reconcile/index.js";
+
+/** What matches nothing is left alone for this long at most. */
+const GRACE_MS = 10_000;
+
+/**
+ * What an earlier run of ours left in the kernel.
+ *
+ * Until the first complete plan nobody knows what of it will be wanted again, so it stays. Rules
+ * whose link is absent or whose table is empty cannot be, and go at once; so does what this run
+ * has wanted, and wants no longer.
+ */
+export class Inheritance {
+  readonly #kernel: KernelModel;
+  readonly #keys = new Set<ObjectKey>();
+  #graceUntil: Instant | undefined;
+  #isSettled = false;
+
+  constructor(kernel: KernelModel) {
+    this.#kernel = kernel;
+  }
+
+  /** The first complete plan has been made. */
+  get isSettled(): boolean {
+    return this.#isSettled;
+  }
+
+  /** The first snapshot is there. */
+  begin(now: Instant): void {
+    const { addresses, routes, rules } = this.#kernel;
+    for (const map of [addresses, routes, rules]) {
+      for (const [key, { protocol }] of map) if (protocol === MNM_PROTOCOL) this.#keys.add(key);
+    }
+    this.#graceUntil = after(now, GRACE_MS);
+  }
+
+  /** Looks whether waiting is over, and what has turned out to be wanted. */
+  review(
+    plan: { readonly isComplete: boolean; readonly wants: (key: ObjectKey) => boolean },
+    now: Instant,
+  ): void {
+    if (this.#isSettled) return;
+    const isLate = this.#graceUntil !== undefined && this.#graceUntil <= now;
+    this.#isSettled = plan.isComplete || isLate;
+    for (const key of this.#keys) if (this.#isSettled || plan.wants(key)) this.#keys.delete(key);
+  }
+
+  /** Whether an operation takes nothing away that may turn out to be wanted. */
+  permits(operation: Operation): boolean {
+    if (!this.#keys.has(operationKey(operation))) return true;
+    switch (operation.kind) {
+      case "delete-address":
+      case "delete-route":
+        return false;
+      case "delete-rule":
+        return this.#isOrphan(operation.rule);
+      default:
+        return true;
+    }
+  }
+
+  deadline(): Instant | undefined {
+    return this.#isSettled ? undefined : this.#graceUntil;
+  }
+
+  #isOrphan(rule: (Operation & { kind: "delete-rule" })["rule"]): boolean {
+    if (rule.kind === "main-without-defaults") return false;
+    if (rule.kind === "source-unreachable") {
+      return ![...this.#kernel.addresses.values()].some(({ address }) => address === rule.from);
+    }
+    const isTableEmpty = ![...this.#kernel.routes.values()].some(
+      ({ table, protocol }) => table === rule.table && protocol === MNM_PROTOCOL,
+    );
+    if (rule.kind !== "device") return isTableEmpty;
+    return (
+      isTableEmpty || ![...this.#kernel.links.values()].some(({ name }) => name === rule.device)
+    );
+  }
+}

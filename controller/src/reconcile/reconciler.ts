@@ -1,0 +1,132 @@
+import { ownersOfAddresses, planShared, planUplink } from "../plan/index.js";
+import type { Uplink } from "../uplink/index.js";
+import { compare, inOrder, putSettings, putsOf, type Wanted, type WantedSettings } from "./diff.js";
+import type { KernelModel } from "./kernel-model.js";
+import { type ObjectKey, operationKey } from "./keys.js";
+import type { Operation } from "./operation.js";
+
+/** What one uplink wants, and whether the rules by address are among it. */
+interface Share {
+  readonly isOwner: boolean;
+  readonly keys: readonly ObjectKey[];
+}
+
+/**
+ * Keeps the difference between plan and kernel, at a cost that grows with what changed and not
+ * with what there is: only keys are compared that the plan or the kernel touched, and those that
+ * differed before. It comes to the same as `diffKernel()` over everything.
+ */
+export class Reconciler {
+  readonly #kernel: KernelModel;
+  readonly #wanted = new Map<ObjectKey, Wanted>();
+  #shares = new Map<Uplink, Share>();
+  #sharedKeys: readonly ObjectKey[] = [];
+  #settings = new Map<ObjectKey, WantedSettings>();
+  /** Keys that differ, or may. */
+  readonly #open = new Set<ObjectKey>();
+
+  constructor(kernel: KernelModel) {
+    this.#kernel = kernel;
+  }
+
+  /**
+   * Takes the uplinks as they are now. One that is unchanged is the same object as before.
+   *
+   * Answers whether anything changed.
+   */
+  plan(uplinks: readonly Uplink[]): boolean {
+    const before = this.#shares;
+    if (uplinks.length === before.size && uplinks.every((uplink) => before.has(uplink))) {
+      return false;
+    }
+    const owners = ownersOfAddresses(uplinks);
+    const after = new Map<Uplink, Share>();
+    const changed: Uplink[] = [];
+    for (const uplink of uplinks) {
+      const isOwner = owners.get(uplink.addressing.address) === uplink;
+      const share = before.get(uplink);
+      if (share?.isOwner === isOwner) after.set(uplink, share);
+      else changed.push(uplink);
+    }
+    // First what goes: what comes may have the same key.
+    for (const [uplink, share] of before) if (!after.has(uplink)) this.#drop(share.keys);
+    for (const uplink of changed) {
+      const isOwner = owners.get(uplink.addressing.address) === uplink;
+      after.set(uplink, { isOwner, keys: this.#want(putsOf(planUplink(uplink, owners))) });
+    }
+    this.#shares = after;
+    this.#drop(this.#sharedKeys);
+    this.#sharedKeys = this.#want(
+      planShared(uplinks).map((planned) => ({ kind: "put-rule", ...planned })),
+    );
+    return true;
+  }
+
+  wants(key: ObjectKey): boolean {
+    return this.#wanted.has(key);
+  }
+
+  /** Believes nothing of what it has found before: the next look is at everything. */
+  audit(): void {
+    this.#drop([...this.#shares.values()].flatMap(({ keys }) => keys));
+    this.#drop(this.#sharedKeys);
+    this.#shares = new Map();
+    this.#sharedKeys = [];
+    for (const key of this.#settings.keys()) this.#open.add(key);
+    const { routes, rules, addresses } = this.#kernel;
+    for (const map of [routes, rules, addresses]) for (const key of map.keys()) this.#open.add(key);
+  }
+
+  /** Takes the settings that links should have now. */
+  set(settings: readonly WantedSettings[]): void {
+    const before = this.#settings;
+    this.#settings = new Map();
+    for (const wanted of settings) {
+      const put = putSettings(wanted);
+      const key = operationKey(put);
+      this.#settings.set(key, wanted);
+      this.#wanted.set(key, put);
+      if (!isSameWish(before.get(key), wanted)) this.#open.add(key);
+      before.delete(key);
+    }
+    this.#drop([...before.keys()]);
+  }
+
+  /** What is to be done now, in an order that is safe to perform. */
+  operations(): readonly Operation[] {
+    for (const key of this.#kernel.takeTouched()) this.#open.add(key);
+    const operations: Operation[] = [];
+    for (const key of this.#open) {
+      const differences = compare(key, this.#wanted.get(key), this.#kernel);
+      if (differences === undefined) this.#open.delete(key);
+      else operations.push(...differences);
+    }
+    return inOrder(operations, this.#wanted, this.#kernel);
+  }
+
+  #want(puts: readonly Wanted[]): readonly ObjectKey[] {
+    return puts.map((put) => {
+      const key = operationKey(put);
+      this.#wanted.set(key, put);
+      this.#open.add(key);
+      return key;
+    });
+  }
+
+  #drop(keys: readonly ObjectKey[]): void {
+    for (const key of keys) {
+      this.#wanted.delete(key);
+      this.#open.add(key);
+    }
+  }
+}
+
+/** Whether the same is wanted of a link. Its name may have changed: the key is of its number. */
+function isSameWish(before: WantedSettings | undefined, now: WantedSettings): boolean {
+  if (before === undefined || before.up !== now.up) return false;
+  const names = Object.keys(now.settings) as (keyof typeof now.settings)[];
+  return (
+    names.length === Object.keys(before.settings).length &&
+    names.every((name) => before.settings[name] === now.settings[name])
+  );
+}

@@ -4,22 +4,16 @@ import {
   OperationResult_Outcome as Outcome,
 } from "@mnm/proto/helper";
 import { assertNever, formatIpv4, ipv4FromUint32 } from "@mnm/proto/net";
-import type { AllowList } from "./allow-list.js";
 import { KernelFacts } from "./facts.js";
 import { attempt, encodeFault, HelperError } from "./fault.js";
-import type { Log } from "./log.js";
+import { log } from "./log.js";
 import { deleteAddress, putAddress } from "./operations/address.js";
 import type { OperationContext } from "./operations/check.js";
 import { putLinkSettings } from "./operations/link-settings.js";
 import { deleteRoute, putRoute } from "./operations/route.js";
 import { deleteRule, putRule } from "./operations/rule.js";
-import type { RouteSocket } from "./route-socket.js";
 
-export interface ApplyContext {
-  readonly allow: AllowList;
-  readonly socket: RouteSocket;
-  readonly log: Log;
-}
+export type ApplyContext = Omit<OperationContext, "facts">;
 
 /**
  * Checks and performs the operations in order, one result for each. Every step is synchronous,
@@ -34,14 +28,14 @@ export function applyOperations(
   return operations.map(({ group, change }) => {
     if (failedGroups.has(group)) return { outcome: Outcome.SKIPPED, fault: undefined };
     const text = `${change?.$case ?? "unknown"} ${describe(change?.value)}`;
-    const result = resultOf(text, context.log, () => perform(change, { ...context, facts }));
+    const result = resultOf(text, () => perform(change, { ...context, facts }));
     if (result.outcome === Outcome.REFUSED) failedGroups.add(group);
     return result;
   });
 }
 
 /** Runs one item of a call, logs how it ended, and says so to the caller. */
-export function resultOf(operation: string, log: Log, run: () => unknown): OperationResult {
+export function resultOf(operation: string, run: () => unknown): OperationResult {
   const result = attempt(run);
   if (result.ok) {
     log.info("Done", { operation });
@@ -89,8 +83,6 @@ export function describe(value: unknown, field = ""): string {
     const inner = present.map(([key, one]) => `${key}=${describe(one, key)}`).join(" ");
     return field === "" ? inner : `(${inner})`;
   }
-  if (typeof value === "number" && ADDRESSES.includes(field)) {
-    return formatIpv4(ipv4FromUint32(value));
-  }
-  return String(value).slice(0, 32);
+  const isAddress = typeof value === "number" && ADDRESSES.includes(field);
+  return isAddress ? formatIpv4(ipv4FromUint32(value)) : String(value).slice(0, 32);
 }

@@ -2,7 +2,8 @@ import type { ArpMessage, ArpWatch, LinkRef } from "@mnm/proto/helper";
 import { ByteWriter } from "@mnm/proto/net";
 import { demand, HelperError } from "./fault.js";
 import * as check from "./operations/check.js";
-import { ETH_P, sendFrame } from "./packet-port.js";
+import { AS_FRAME, ETH_P, sendPacket } from "./send-packet.js";
+import { linkAddress } from "./sys.js";
 
 const MOST_WATCHED = 4;
 
@@ -49,7 +50,7 @@ export function sendArpMessage(message: ReturnType<typeof checkArpMessage>): voi
     .zeros(6)
     .u32(target)
     .finish();
-  sendFrame({ ifindex: link.ifindex, protocol: ETH_P.ARP }, packet, station);
+  sendPacket(link.ifindex, AS_FRAME, packet, linkAddress(link.ifindex, ETH_P.ARP, station));
 }
 
 /** The gateway of a route of ours: whom else a host may ask for is not our caller's to say. */
@@ -59,10 +60,8 @@ function checkGateway(
   { allow, facts }: check.CheckContext,
 ): number {
   const target = check.checkUnicast("gateway", gateway);
-  const isOurs = facts
-    .ownRoutes()
-    .filter(({ table }) => check.isOwnTable(allow, table))
-    .some((route) => route.ifindex === ifindex && route.gateway === target);
+  const routes = facts.ownRoutes().filter(({ table }) => check.isOwnTable(allow, table));
+  const isOurs = routes.some((route) => route.ifindex === ifindex && route.gateway === target);
   demand(isOurs, "not-permitted", "gateway", "that of a route of ours by this link");
   return target;
 }

@@ -49,58 +49,54 @@ export function loadConfig(path: string): Result<HelperConfig, ConfigFault> {
 /** Checks the text of helper.json; every key and every value. */
 export function parseConfig(text: string): Result<HelperConfig, ConfigFault> {
   try {
-    const file = new Section("", JSON.parse(text), [
-      ...["links", "tables", "main_default", "selectors", "legacy_broadcast", "peer_uid"],
+    const keys = ["links", "tables", "main_default", "selectors", "legacy_broadcast", "peer_uid"];
+    const file = section("", JSON.parse(text), keys);
+    const main = section("main_default.", file("main_default", {}, isAny, ""), [
+      "allow",
+      "metrics",
     ]);
-    const main = new Section("main_default.", file.raw("main_default"), ["allow", "metrics"]);
     const { links, tables, mainDefault, peerUid } = DEFAULT_CONFIG;
-    const metrics = main.value("metrics", mainDefault.metrics, isRange(1), "[first, last], from 1");
+    const metrics = main("metrics", mainDefault.metrics, isRange(1), "[first, last], from 1");
     // Of verbs that this version does not have. "Nothing" is accepted, so that one file serves
     // every version; a wish that would not be fulfilled is not.
     const selectors = ["uids", "fwmarks", "iifs"];
-    const wishes = new Section("selectors.", file.raw("selectors"), selectors);
-    for (const key of selectors) wishes.value(key, [], isEmpty, "[]: there are no selectors yet");
-    file.value("legacy_broadcast", false, (value) => value === false, "false: there is none yet");
+    const wishes = section("selectors.", file("selectors", {}, isAny, ""), selectors);
+    for (const key of selectors) wishes(key, [], isEmpty, "[]: there are no selectors yet");
+    file("legacy_broadcast", false, (value) => value === false, "false: there is none yet");
     return ok({
-      links: file.value("links", links, isPatterns, 'a list of link names such as "wan*"'),
-      tables: file.value("tables", tables, isRange(256), "[first, last], from 256"),
-      mainDefault: { allow: main.value("allow", true, isBoolean, "true or false"), metrics },
-      peerUid: file.value("peer_uid", peerUid, isUser, "the name or the number of a user"),
+      links: file("links", links, isPatterns, 'a list of link names such as "wan*"'),
+      tables: file("tables", tables, isRange(256), "[first, last], from 256"),
+      mainDefault: { allow: main("allow", true, isBoolean, "true or false"), metrics },
+      peerUid: file("peer_uid", peerUid, isUser, "the name or the number of a user"),
     });
   } catch (cause) {
     return refused(cause instanceof Error ? cause.message : String(cause));
   }
 }
 
-/** An object of the file. Its methods throw what is wrong with it, as a sentence. */
-class Section {
-  readonly #path: string;
-  readonly #values: ReadonlyMap<string, unknown>;
-
-  constructor(path: string, value: unknown, known: readonly string[]) {
-    if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw new TypeError(`${path.slice(0, -1) || "The file"} must be an object`);
-    }
-    this.#path = path;
-    this.#values = new Map(Object.entries(value));
-    const key = [...this.#values.keys()].find((one) => !known.includes(one));
-    if (key === undefined) return;
-    const nearest = known.toSorted((a, b) => likeness(b, key) - likeness(a, key))[0];
-    const shown = JSON.stringify(path + key.slice(0, 40));
+/**
+ * An object of the file, as a function that gives its values. Both throw what is wrong with it, as
+ * a sentence.
+ */
+function section(path: string, given: unknown, known: readonly string[]) {
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw new TypeError(`${path.slice(0, -1) || "The file"} must be an object`);
+  }
+  const values = new Map<string, unknown>(Object.entries(given));
+  const odd = [...values.keys()].find((key) => !known.includes(key));
+  if (odd !== undefined) {
+    const nearest = known.toSorted((a, b) => likeness(b, odd) - likeness(a, odd))[0];
+    const shown = JSON.stringify(path + odd.slice(0, 40));
     throw new TypeError(`Key ${shown} is unknown; the nearest known one is "${path}${nearest}"`);
   }
-
-  raw(key: string): unknown {
-    return this.#values.get(key) ?? {};
-  }
-
-  value<T>(key: string, absent: T, is: (value: unknown) => value is T, must: string): T {
-    const value = this.#values.get(key);
-    if (value === undefined) return absent;
-    if (!is(value)) throw new TypeError(`${this.#path}${key} must be ${must}`);
+  return <T>(key: string, absent: T, is: (value: unknown) => value is T, must: string): T => {
+    const value = values.has(key) ? values.get(key) : absent;
+    if (!is(value)) throw new TypeError(`${path}${key} must be ${must}`);
     return value;
-  }
+  };
 }
+
+const isAny = (value: unknown): value is unknown => value !== undefined;
 
 const isBoolean = (value: unknown): value is boolean => typeof value === "boolean";
 

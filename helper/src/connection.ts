@@ -13,6 +13,7 @@ import {
   HelperService,
 } from "@mnm/proto/helper";
 import { CallError } from "./call-error.js";
+import { log } from "./log.js";
 import type { PacketStream } from "./packet-stream.js";
 import { type VerbContext, Verbs } from "./verbs.js";
 
@@ -74,7 +75,7 @@ export class Connection {
     this.#state = { kind: "closed" };
     if (state.kind === "new") clearTimeout(state.deadline);
     else state.verbs.close();
-    this.#dependencies.context.log.info("Connection closed", { reason });
+    log.info("Connection closed", { reason });
     this.#server.forceShutdown();
     // The socket as well: after a malformed frame Node 20 forgets the session and keeps the
     // file descriptor for ever.
@@ -127,7 +128,6 @@ export class Connection {
    * the caller, which runs with less privilege.
    */
   #refusal(cause: unknown): CallError {
-    const { log } = this.#dependencies.context;
     if (cause instanceof CallError) {
       log.warn("Call refused", { reason: cause.message });
       return cause;

@@ -1,9 +1,9 @@
 import type { DhcpMessage } from "@mnm/proto/helper";
 import { encodeUdpPacket, ipv4FromUint32 } from "@mnm/proto/net";
-import { demand, kernelDid } from "./fault.js";
+import { demand } from "./fault.js";
 import * as check from "./operations/check.js";
-import { ETH_P, sendFrame, withSocket } from "./packet-port.js";
-import { AF_INET, internetAddress, SOCK_RAW, SOL_SOCKET, send, setOption, u32 } from "./sys.js";
+import { AS_FRAME, AS_ROUTED, ETH_P, sendPacket } from "./send-packet.js";
+import { internetAddress, linkAddress } from "./sys.js";
 
 /** ARPHRD_* of links that carry bare IP packets: ARPHRD_RAWIP and ARPHRD_NONE. */
 const RAW_IP = [519, 65_534];
@@ -59,21 +59,11 @@ export function sendDhcpMessage(message: ReturnType<typeof checkDhcpMessage>): v
   const addresses = { source, destination: server ?? BROADCAST };
   const ends = { ...addresses, sourcePort: 68, destinationPort: 67 };
   const packet = encodeUdpPacket(ends, message.payload);
-  if (server === undefined) {
-    sendFrame({ ifindex, protocol: ETH_P.IP }, packet);
-    return;
-  }
-  // By a raw socket, so that the kernel routes it and resolves the next hop; over this link by
-  // number, so that one that is renamed stays the same.
-  withSocket([AF_INET, SOCK_RAW, IPPROTO_RAW], (fd) => {
-    kernelDid(setOption(fd, SOL_SOCKET, SO_BINDTOIFINDEX, u32(ifindex)));
-    kernelDid(send(fd, packet, internetAddress(server)));
-  });
+  if (server === undefined) sendPacket(ifindex, AS_FRAME, packet, linkAddress(ifindex, ETH_P.IP));
+  else sendPacket(ifindex, AS_ROUTED, packet, internetAddress(server));
 }
 
 const BOOTREQUEST = 1;
 const HTYPE_ETHERNET = 1;
 const MAGIC_COOKIE = 0x6382_5363;
-const IPPROTO_RAW = 255;
-const SO_BINDTOIFINDEX = 62;
 const BROADCAST = ipv4FromUint32(0xffff_ffff);

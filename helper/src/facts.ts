@@ -12,32 +12,6 @@ import { MNM_PROTOCOL } from "./allow-list.js";
 import type { RouteSocket } from "./route-socket.js";
 import { AF_INET } from "./sys.js";
 
-/** A link as the kernel has it at this moment. */
-export interface KernelLink {
-  readonly ifindex: number;
-  readonly name: string;
-  /** Hardware address; empty where the link has none. */
-  readonly mac: Uint8Array;
-  /** ARPHRD_*. */
-  readonly hardware: number;
-  readonly isLoopback: boolean;
-  readonly isPointToPoint: boolean;
-  readonly isNoArp: boolean;
-}
-
-/** An IPv4 address of a link as the kernel has it. */
-export interface KernelAddress {
-  readonly ifindex: number;
-  readonly address: net.Ipv4;
-  /** The other end on a point-to-point link, else the address itself. */
-  readonly peer: net.Ipv4;
-  /** The connected prefix: that of the peer. */
-  readonly prefix: net.Ipv4Prefix;
-  readonly broadcast: net.Ipv4 | undefined;
-  /** IFA_PROTO; 0 where nobody said. */
-  readonly protocol: number;
-}
-
 /** What the checks may ask about the kernel. Throws HelperError when the kernel does not answer. */
 export type Facts = Pick<KernelFacts, "link" | "addresses" | "ownRoutes">;
 
@@ -78,7 +52,7 @@ export class KernelFacts {
 }
 
 /** An IPv4 route as the kernel has it. */
-export type KernelRoute = ReturnType<typeof dumpRoutes>[number];
+export type KernelRoute = Readonly<ReturnType<typeof dumpRoutes>[number]>;
 
 /** The routes of a protocol or in a table; the kernel leaves out the others. */
 export function dumpRoutes(
@@ -111,16 +85,20 @@ function attributesOf(payload: Buffer, header: number): ReadonlyMap<number, Buff
   return getMap(payload.subarray(header), (data) => data);
 }
 
+/** A link as the kernel has it at this moment. */
+export type KernelLink = Readonly<ReturnType<typeof parseKernelLink>>;
+
 /** Reads the payload of RTM_NEWLINK; only what the checks need. */
-export function parseKernelLink(payload: Buffer): KernelLink {
+export function parseKernelLink(payload: Buffer) {
   const { index = 0, flags = {} } = parseLink(payload.subarray(0, 16));
   const attributes = attributesOf(payload, 16);
   const name = attributes.get(IFLA.IFNAME);
   return {
     ifindex: index,
     name: name === undefined ? "" : getString(name),
+    /** Hardware address; empty where the link has none. */
     mac: attributes.get(IFLA.ADDRESS) ?? NOTHING,
-    // Not from parseLink(), which yields a name where it knows one.
+    /** ARPHRD_*; parseLink() would yield a name where it knows one. */
     hardware: payload.readUInt16LE(2),
     isLoopback: flags.loopback === true,
     isPointToPoint: flags.pointopoint === true,
@@ -128,13 +106,15 @@ export function parseKernelLink(payload: Buffer): KernelLink {
   };
 }
 
+/** An IPv4 address of a link as the kernel has it. */
+export type KernelAddress = Readonly<NonNullable<ReturnType<typeof parseKernelAddress>>>;
+
 /** Reads the payload of RTM_NEWADDR. Undefined when it is no IPv4 address. */
-export function parseKernelAddress(payload: Buffer): KernelAddress | undefined {
+export function parseKernelAddress(payload: Buffer) {
   // struct ifaddrmsg: family, prefix length, flags, scope, ifindex.
   const length = net.prefixLengthFromNumber(payload.readUInt8(1));
   const attributes = attributesOf(payload, 8);
-  const ipv4 = (type: number): net.Ipv4 | undefined =>
-    net.ipv4FromBytes(attributes.get(type) ?? NOTHING);
+  const ipv4 = (type: number) => net.ipv4FromBytes(attributes.get(type) ?? NOTHING);
   // IFA_ADDRESS is the peer, or the address itself; only IFA_LOCAL is always the address.
   const address = ipv4(IFA.LOCAL);
   if (address === undefined || length === undefined) return undefined;
@@ -142,14 +122,17 @@ export function parseKernelAddress(payload: Buffer): KernelAddress | undefined {
   return {
     ifindex: payload.readUInt32LE(4),
     address,
+    /** The other end on a point-to-point link, else the address itself. */
     peer,
+    /** The connected prefix: that of the peer. */
     prefix: net.networkOf(peer, length),
     broadcast: ipv4(IFA.BROADCAST),
+    /** IFA_PROTO; 0 where nobody said. */
     protocol: attributes.get(IFA.PROTO)?.readUInt8(0) ?? 0,
   };
 }
 
-const NOTHING = new Uint8Array(0);
+const NOTHING: Uint8Array = new Uint8Array(0);
 const IFLA = { ADDRESS: 1, IFNAME: 3 } as const;
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, TABLE: 15 } as const;
 /** PROTO is the owner's mark, from Linux 5.18 on. */

@@ -52,12 +52,6 @@ export function kernelRefused(result: number, kernelText = ""): HelperError {
   return new HelperError("kernel-refused", text, { errno, kernelText });
 }
 
-/** The result of a system call; refuses the operation when the kernel refused the call. */
-export function kernelDid(result: number): number {
-  if (result < 0) throw kernelRefused(result);
-  return result;
-}
-
 /** Runs an operation; what it refuses is a value from here on. */
 export function attempt<T>(operation: () => T): Result<T, HelperFault> {
   try {

@@ -2,18 +2,16 @@ import { writeSync } from "node:fs";
 
 type Fields = Readonly<Record<string, string | number | readonly string[] | undefined>>;
 
-export interface Log {
-  /** What an operator wants to find a week later; every operation that was carried out. */
-  info(message: string, fields?: Fields): void;
-  /** Refused, or degraded but handled. */
-  warn(message: string, fields?: Fields): void;
-}
-
 /**
  * Writes JSON lines to stderr. Not pino, which the controller uses: this program holds
  * capabilities, and every package in it is one more that must be trusted with them.
  */
-export const stderrLog: Log = { info: line("info"), warn: line("warn") };
+export const log = {
+  /** What an operator wants to find a week later; every operation that was carried out. */
+  info: line("info"),
+  /** Refused, or degraded but handled. */
+  warn: line("warn"),
+};
 
 function line(level: string) {
   return (msg: string, fields: Fields = {}): void => {

@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { parseCapabilities } from "./capabilities.js";
 import { DEFAULT_CONFIG, loadConfig } from "./config.js";
 import { PROTOCOL_VERSION } from "./connection.js";
-import { stderrLog as log } from "./log.js";
+import { log } from "./log.js";
 import { RouteSocket } from "./route-socket.js";
 import { HelperServer } from "./server.js";
 import { limitsFrom } from "./verbs.js";
@@ -41,7 +41,7 @@ async function serve(values: ReturnType<typeof parseCommandLine>): Promise<void>
   if (excess.length > 0) log.warn("MORE CAPABILITIES THAN THE HELPER SHOULD HOLD", { excess });
 
   const limits = limitsFrom(() => performance.now());
-  const context = { allow: config, socket: new RouteSocket(), log, limits };
+  const context = { allow: config, socket: new RouteSocket(), limits };
   const hello = {
     protocolVersion: PROTOCOL_VERSION,
     version: VERSION,

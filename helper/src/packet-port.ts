@@ -1,4 +1,3 @@
-import { kernelDid } from "./fault.js";
 import * as sys from "./sys.js";
 
 export interface PortOptions {
@@ -6,32 +5,6 @@ export interface PortOptions {
   /** ETH_P_*. */
   readonly protocol: number;
   readonly filter: Buffer;
-}
-
-export const ETH_P = { IP: 0x0800, ARP: 0x0806 } as const;
-
-/** Sends one packet to a station of the link, or to all. Throws HelperError. */
-export function sendFrame(
-  link: Pick<PortOptions, "ifindex" | "protocol">,
-  packet: Uint8Array,
-  station?: Uint8Array,
-): void {
-  withSocket([sys.AF_PACKET, sys.SOCK_DGRAM, 0], (fd) =>
-    kernelDid(sys.send(fd, packet, sys.linkAddress(link, station))),
-  );
-}
-
-/** A socket for one packet: it takes 0.02 ms, and nothing has to be kept. */
-export function withSocket(
-  [family, type, protocol]: readonly [family: number, type: number, protocol: number],
-  use: (fd: sys.Fd) => void,
-): void {
-  const fd = kernelDid(sys.openSocket(family, type, protocol));
-  try {
-    use(fd);
-  } finally {
-    sys.closeLater(fd);
-  }
 }
 
 /**
@@ -55,11 +28,11 @@ export class PacketPort {
     // With protocol 0 the socket receives nothing until bind() names both link and protocol:
     // never a packet of another link or one that the filter did not see, and 0.02 ms instead
     // of 16.
-    this.#fd = kernelDid(sys.openSocket(sys.AF_PACKET, sys.SOCK_DGRAM | sys.SOCK_NONBLOCK, 0));
+    this.#fd = sys.openSocket(sys.AF_PACKET, sys.SOCK_DGRAM | sys.SOCK_NONBLOCK, 0);
     try {
-      kernelDid(sys.lockFilter(this.#fd, options.filter));
-      kernelDid(sys.setOption(this.#fd, SOL_PACKET, PACKET_AUXDATA, sys.u32(1)));
-      kernelDid(sys.bind(this.#fd, sys.linkAddress(options)));
+      sys.lockFilter(this.#fd, options.filter);
+      sys.setOption(this.#fd, SOL_PACKET, PACKET_AUXDATA, sys.u32(1));
+      sys.bind(this.#fd, sys.linkAddress(options.ifindex, options.protocol));
     } catch (cause) {
       sys.closeLater(this.#fd);
       throw cause;
@@ -89,7 +62,9 @@ export class PacketPort {
       drained.push(packet);
       if (known.some((one) => one.equals(packet))) continue;
       const isSummed = (CONTROL.readUInt32LE(TP_STATUS) & TP_STATUS_CSUMNOTREADY) === 0;
-      this.#count(length > BUFFER.length ? "oversized" : this.#take(packet, isSummed));
+      const drop = length > BUFFER.length ? "oversized" : this.#take(packet, isSummed);
+      this.counts[drop === undefined ? "received" : "dropped"] += 1;
+      this.counts.lastDrop = drop ?? this.counts.lastDrop;
     }
     return drained;
   }
@@ -97,14 +72,6 @@ export class PacketPort {
   close(): void {
     this.#watch.close();
     sys.closeLater(this.#fd);
-  }
-
-  #count(reason: string | undefined): void {
-    if (reason === undefined) this.counts.received++;
-    else {
-      this.counts.dropped++;
-      this.counts.lastDrop = reason;
-    }
   }
 }
 

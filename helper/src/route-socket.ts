@@ -16,7 +16,7 @@ import {
   parseMessages,
   type StreamData,
 } from "netlink/dist/structs.js";
-import { HelperError, kernelDid, kernelRefused } from "./fault.js";
+import { HelperError, kernelRefused } from "./fault.js";
 import * as sys from "./sys.js";
 
 /**
@@ -29,27 +29,27 @@ import * as sys from "./sys.js";
  */
 export class RouteSocket {
   // Without its socket the helper is of no use, so that a refusal ends it.
-  readonly #fd = kernelDid(sys.openSocket(AF_NETLINK, sys.SOCK_RAW, Protocol.ROUTE));
+  readonly #fd = sys.openSocket(AF_NETLINK, sys.SOCK_RAW, Protocol.ROUTE);
   // As large as the kernel's largest part of a dump.
   readonly #buffer = Buffer.alloc(64 * 1024);
   #sequence = 0;
 
   constructor() {
-    kernelDid(sys.bind(this.#fd, KERNEL_ADDRESS));
+    sys.bind(this.#fd, KERNEL_ADDRESS);
     // Connected to the kernel: a message of another process never arrives.
-    kernelDid(sys.connect(this.#fd, KERNEL_ADDRESS));
+    sys.connect(this.#fd, KERNEL_ADDRESS);
     for (const option of [Attributes.CAP_ACK, Attributes.EXT_ACK, Attributes.GET_STRICT_CHK]) {
-      kernelDid(sys.setOption(this.#fd, SOL_NETLINK, option, sys.u32(1)));
+      sys.setOption(this.#fd, SOL_NETLINK, option, sys.u32(1));
     }
     // struct timeval of one second: the deadline of one operation.
     const second = Buffer.from(new BigInt64Array([1n, 0n]).buffer);
-    kernelDid(sys.setOption(this.#fd, sys.SOL_SOCKET, SO_RCVTIMEO, second));
+    sys.setOption(this.#fd, sys.SOL_SOCKET, SO_RCVTIMEO, second);
   }
 
   /** Makes a change. False when the kernel refuses it with the errno that the caller expects. */
   change(type: number, flags: number, payload: StreamData[], expected?: string): boolean {
-    const done = unless(expected, () => this.#exchange(type, flags | Flags.ACK, payload));
-    return done !== undefined;
+    const exchange = () => this.#exchange(type, flags | Flags.ACK, payload);
+    return unless(expected, exchange) !== undefined;
   }
 
   /** The payload of one object. Undefined when the kernel refuses with the expected errno. */
@@ -73,7 +73,7 @@ export class RouteSocket {
     const out = new AttrStream();
     for (const part of payload) out.emit(part);
     const message = { type, flags: flags | Flags.REQUEST, seq, port: 0, data: out.bufs };
-    kernelDid(sys.send(this.#fd, Buffer.concat(formatMessage(message))));
+    sys.send(this.#fd, Buffer.concat(formatMessage(message)));
     const answers: NetlinkMessage[] = [];
     for (;;) {
       // Others are what is left of a request that ran into the deadline.
@@ -87,7 +87,8 @@ export class RouteSocket {
   }
 
   #receive(): readonly NetlinkMessage[] {
-    const length = kernelDid(sys.receive(this.#fd, this.#buffer));
+    const length = sys.receive(this.#fd, this.#buffer);
+    if (length < 0) throw kernelRefused(length);
     if (length > this.#buffer.length) throw kernelRefused(-EMSGSIZE);
     // A copy, since the caller keeps parts of it while the buffer is used again.
     return parseMessages(Buffer.from(this.#buffer.subarray(0, length)));

@@ -2,6 +2,7 @@ import { lstatSync, unlinkSync } from "node:fs";
 import net from "node:net";
 import { err, ok, type Result } from "@mnm/proto/net";
 import { Connection, type ConnectionDependencies } from "./connection.js";
+import { log } from "./log.js";
 import { peerUid } from "./sys.js";
 
 export interface HelperServerDependencies
@@ -53,7 +54,6 @@ export class HelperServer {
 
   // Runs before a byte of the connection is read.
   #accept(socket: net.Socket): void {
-    const { log } = this.#dependencies.context;
     const uid = uidOf(socket);
     if (uid !== this.#dependencies.peerUid) {
       log.warn("Connection of another user refused", { uid });

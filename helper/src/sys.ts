@@ -1,9 +1,10 @@
 /**
  * The kernel's calls that Node does not offer. The only file that knows koffi: a dozen fixed
- * prototypes of libc. Failure comes back as a negative errno, as from the kernel itself.
+ * prototypes of libc. What the kernel refuses is thrown as HelperError.
  */
 import { type Ipv4, ipv4ToBytes } from "@mnm/proto/net";
 import koffi from "koffi";
+import { kernelRefused } from "./fault.js";
 
 const libc = koffi.load(null);
 koffi.struct("iovec", { iov_base: "void *", iov_len: "size_t" });
@@ -31,19 +32,18 @@ const c = {
   close: libc.func("int close(int)"),
 };
 
-/** A file descriptor, or a negative errno. */
 export type Fd = number;
 
 export function openSocket(family: number, type: number, protocol: number): Fd {
-  return resultOf(c.socket(family, type | SOCK_CLOEXEC, protocol));
+  return checked(c.socket(family, type | SOCK_CLOEXEC, protocol));
 }
 
-export function bind(fd: Fd, address: Uint8Array): number {
-  return resultOf(c.bind(fd, address, address.length));
+export function bind(fd: Fd, address: Uint8Array): void {
+  checked(c.bind(fd, address, address.length));
 }
 
-export function connect(fd: Fd, address: Uint8Array): number {
-  return resultOf(c.connect(fd, address, address.length));
+export function connect(fd: Fd, address: Uint8Array): void {
+  checked(c.connect(fd, address, address.length));
 }
 
 /** The address that a socket is bound to; zeros when it is to none. */
@@ -53,34 +53,35 @@ export function boundAddress(fd: Fd): Buffer {
   return address;
 }
 
-export function setOption(fd: Fd, level: number, option: number, value: Uint8Array): number {
-  return resultOf(c.setsockopt(fd, level, option, value, value.length));
+export function setOption(fd: Fd, level: number, option: number, value: Uint8Array): void {
+  checked(c.setsockopt(fd, level, option, value, value.length));
 }
 
 /** Attaches a classic BPF program of eight bytes an instruction, for good. */
-export function lockFilter(fd: Fd, filter: Uint8Array): number {
+export function lockFilter(fd: Fd, filter: Uint8Array): void {
   const program = { len: filter.length / 8, filter };
   const size = koffi.sizeof(SOCK_FPROG);
-  const attached = resultOf(c.setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, size));
-  return attached < 0 ? attached : setOption(fd, SOL_SOCKET, SO_LOCK_FILTER, u32(1));
+  checked(c.setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, program, size));
+  setOption(fd, SOL_SOCKET, SO_LOCK_FILTER, u32(1));
 }
 
 /** The uid of the process at the other end of a unix socket, as it connected. */
 export function peerUid(fd: Fd): number | undefined {
-  const ucred = Buffer.alloc(128);
-  const result = c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, [12]);
+  const ucred = Buffer.alloc(12);
+  const result = c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, [ucred.length]);
   return result < 0 ? undefined : ucred.readUInt32LE(4);
 }
 
 /** Sends without waiting; to `address`, or where the socket is connected to. */
-export function send(fd: Fd, bytes: Uint8Array, address?: Uint8Array): number {
+export function send(fd: Fd, bytes: Uint8Array, address?: Uint8Array): void {
   const to = address ?? null;
-  return resultOf(c.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, to, to?.length ?? 0));
+  checked(c.sendto(fd, bytes, bytes.length, MSG_DONTWAIT, to, to?.length ?? 0));
 }
 
 /**
  * Waits as SO_RCVTIMEO says, and not at all on a socket of {@link SOCK_NONBLOCK}. More than
- * `buffer` holds comes back as the true length. In `control` is what the kernel adds.
+ * `buffer` holds comes back as the true length, and failure as a negative errno, since that
+ * there is nothing is none. In `control` is what the kernel adds.
  */
 export function receive(fd: Fd, buffer: Uint8Array, control = new Uint8Array(0)): number {
   const message = {
@@ -89,13 +90,27 @@ export function receive(fd: Fd, buffer: Uint8Array, control = new Uint8Array(0))
     msg_control: control,
     msg_controllen: control.length,
   };
-  return resultOf(c.recvmsg(fd, message, MSG_TRUNC));
+  const length = c.recvmsg(fd, message, MSG_TRUNC);
+  return length < 0 ? -koffi.errno() : length;
 }
 
-/** Closes in another thread: a bound packet socket makes close(2) wait 8 ms for readers. */
-export function closeLater(fd: Fd): void {
-  if (fd >= 0) c.close.async(fd, () => {});
+/**
+ * Closes in other threads: a packet socket makes close(2) wait 8 ms for readers. Not too many at
+ * once, because koffi throws where more than 256 calls are under way.
+ */
+export function closeLater(...fds: readonly Fd[]): void {
+  waiting.push(...fds);
+  while (waiting.length > 0 && underWay < 64) {
+    underWay += 1;
+    c.close.async(waiting.shift(), () => {
+      underWay -= 1;
+      closeLater();
+    });
+  }
 }
+
+const waiting: Fd[] = [];
+let underWay = 0;
 
 /**
  * Calls back when there is something to read, from Node's own event loop: libuv's uv_poll_t, which
@@ -124,12 +139,9 @@ export function watchReadable(fd: Fd, onReadable: () => void): { close(): void }
 }
 
 /** struct sockaddr_ll: a station on that link, or all of them; `protocol` is ETH_P_*. */
-export function linkAddress(
-  { ifindex, protocol }: { readonly ifindex: number; readonly protocol: number },
-  mac: Uint8Array = Buffer.alloc(6, 0xff),
-): Uint8Array {
+export function linkAddress(ifindex: number, protocol: number, station = BROADCAST): Uint8Array {
   const head = [AF_PACKET, 0, protocol >> 8, protocol & 0xff, ...u32(ifindex), 0, 0, 0, 6];
-  return Uint8Array.from([...head, ...mac, 0, 0]);
+  return Uint8Array.from([...head, ...station, 0, 0]);
 }
 
 /** struct sockaddr_in without a port. */
@@ -144,10 +156,12 @@ export function u32(value: number): Buffer {
   return bytes;
 }
 
-function resultOf(result: number): number {
-  return result < 0 ? -koffi.errno() : result;
+function checked(result: number): number {
+  if (result < 0) throw kernelRefused(-koffi.errno());
+  return result;
 }
 
+const BROADCAST: Uint8Array = Buffer.alloc(6, 0xff);
 export const AF_INET = 2;
 export const AF_PACKET = 17;
 export const SOCK_DGRAM = 2;

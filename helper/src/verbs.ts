@@ -9,9 +9,11 @@ import { DHCP_FILTER } from "./dhcp-filter.js";
 import { checkDhcpMessage, checkPacketLink, sendDhcpMessage } from "./dhcp-message.js";
 import { KernelFacts } from "./facts.js";
 import { demand } from "./fault.js";
+import { log } from "./log.js";
 import type { OperationContext } from "./operations/check.js";
-import { ETH_P, PacketPort, type PortOptions, type Take } from "./packet-port.js";
+import { PacketPort, type PortOptions, type Take } from "./packet-port.js";
 import { PacketStream } from "./packet-stream.js";
+import { ETH_P } from "./send-packet.js";
 import { LinkLimit, type MonotonicMs, TokenBucket } from "./token-bucket.js";
 
 /** What all connections share: limits too, or to connect anew would be to get round them. */
@@ -114,8 +116,7 @@ export class Verbs {
   ) {
     this.#admit(items.length);
     const context = { ...this.#context, facts: new KernelFacts(this.#context.socket) };
-    const runOne = (item: T) =>
-      resultOf(`${verb} ${describe(item)}`, context.log, () => run(item, context));
+    const runOne = (item: T) => resultOf(`${verb} ${describe(item)}`, () => run(item, context));
     return { results: items.map(runOne) };
   }
 
@@ -145,6 +146,6 @@ export class Verbs {
     port.close();
     this.#ports[kind].delete(ifindex);
     // Only here, since a line for each packet would let strangers fill the log.
-    this.#context.log.info("Packet port closed", { ifindex, kind, ...port.counts });
+    log.info("Packet port closed", { ifindex, kind, ...port.counts });
   }
 }

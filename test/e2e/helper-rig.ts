@@ -137,6 +137,10 @@ export function verbs(client: HelperClient) {
       promise<pb.OpenPacketsResponse>((done) => client.openPackets({ links }, done)),
     closePackets: (ifindexes: readonly number[]) =>
       promise<pb.ClosePacketsResponse>((done) => client.closePackets({ ifindexes }, done)),
+    watchArp: (watches: readonly pb.ArpWatch[]) =>
+      promise<pb.WatchArpResponse>((done) => client.watchArp({ watches }, done)),
+    sendArp: (messages: readonly pb.ArpMessage[]) =>
+      promise<pb.SendArpResponse>((done) => client.sendArp({ messages }, done)),
     sendDhcp: (messages: readonly pb.DhcpMessage[]) =>
       promise<pb.SendDhcpResponse>((done) => client.sendDhcp({ messages }, done)),
   };

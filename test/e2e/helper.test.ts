@@ -189,6 +189,9 @@ describe("the helper and the kernel", () => {
     await rig.ip("addr", "add", "192.0.2.2/24", "dev", "wan1", "noprefixroute");
     await rig.ip("route", "add", "198.51.100.0/24", "dev", "wan1", "table", `${TABLE}`);
     await rig.ip("route", "add", "default", "dev", "wan1", "metric", "7");
+    // RTA_VIA, at which the parser of `netlink` throws.
+    const inet6 = ["via", "inet6", "fe80::1", "dev", "wan1", "table", `${TABLE}`];
+    await rig.ip("route", "add", "203.0.113.0/24", ...inet6);
     await rig.ip("rule", "add", "priority", "9000", "oif", "wan1", "lookup", `${TABLE}`);
     await rig.ip("rule", "add", "priority", "9500", "lookup", "main", "suppress_prefixlength", "0");
     const before = await dump();

@@ -32,12 +32,8 @@ export function checkLink(ref: LinkRef | undefined, { allow, facts }: CheckConte
   // A hardware address of another length, such as a tunnel's, is none that a caller can name.
   const mac = link.mac.length === 6 ? link.mac : new Uint8Array(0);
   demand(ref.mac.equals(mac), "link-mismatch", "mac", "that of the link");
-  demand(
-    isAllowedLink(link, allow),
-    "not-permitted",
-    "link",
-    `one of ${allow.links.join(" ")}, and not lo`,
-  );
+  const must = `one of ${allow.links.join(" ")}, and not lo`;
+  demand(isAllowedLink(link, allow), "not-permitted", "link", must);
   return link as CheckedLink;
 }
 

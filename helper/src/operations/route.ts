@@ -10,7 +10,7 @@ import * as check from "./check.js";
 
 export function checkPutRoute(request: PutRoute, context: check.CheckContext) {
   const { preferredSource: source, onlink, mtu } = request;
-  const target = checkTarget(request, context);
+  const target = checkDeleteRoute(request, context);
   const own = { link: target.link, facts: context.facts };
   const isPlain = source === undefined && mtu === undefined;
   const isPossible = isPlain || target.type === rt.RouteType.UNICAST;
@@ -25,10 +25,6 @@ export function checkPutRoute(request: PutRoute, context: check.CheckContext) {
 
 /** What a delete names. The kernel tells routes apart by table, destination and metric alone. */
 export function checkDeleteRoute(request: DeleteRoute, context: check.CheckContext) {
-  return checkTarget(request, context);
-}
-
-function checkTarget(request: PutRoute | DeleteRoute, context: check.CheckContext) {
   const { table, metric, gateway } = request;
   const link = check.checkLink(request.link, context);
   const type = KERNEL_TYPES.get(request.type);
@@ -83,7 +79,7 @@ export function deleteRoute(request: DeleteRoute, context: check.OperationContex
   context.socket.change(rt.MessageType.DELROUTE, 0, encodeRoute(route), "ESRCH");
 }
 
-type Target = ReturnType<typeof checkTarget>;
+type Target = ReturnType<typeof checkDeleteRoute>;
 type Details = Partial<ReturnType<typeof checkPutRoute>> & { readonly scope?: number };
 
 function encodeRoute(route: Target & Details): StreamData[] {

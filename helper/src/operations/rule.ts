@@ -1,4 +1,4 @@
-import { type DeleteRule, type PutRule, type Rule, RuleKind } from "@mnm/proto/helper";
+import { type DeleteRule, type PutRule, RuleKind } from "@mnm/proto/helper";
 import * as net from "@mnm/proto/net";
 import * as rt from "netlink/dist/rt/gen_structs.js";
 import { putU32be, type StreamData } from "netlink/dist/structs.js";
@@ -10,18 +10,21 @@ import * as check from "./check.js";
 
 type Field = "device" | "from" | "to" | "table" | "metric";
 
+/** Where a kind stands, what it says, and the table of one that does not say it. */
+type Shape = readonly [priority: number, fields: readonly Field[], table?: number];
+
 // A map, since the caller may send any number where the generated type promises one of these.
-const SHAPES: ReadonlyMap<number, { priority: number; fields: readonly Field[] }> = new Map([
-  [RuleKind.DEVICE, { priority: 9000, fields: ["device", "table"] }],
-  [RuleKind.SOURCE_TO_CONNECTED, { priority: 9400, fields: ["from", "to", "table"] }],
-  [RuleKind.MAIN_WITHOUT_DEFAULTS, { priority: 9500, fields: [] }],
-  [RuleKind.SOURCE, { priority: 10_000, fields: ["from", "table"] }],
-  [RuleKind.SOURCE_UNREACHABLE, { priority: 10_500, fields: ["from"] }],
-  [RuleKind.CONNECTED, { priority: 20_000, fields: ["to", "table", "metric"] }],
+const SHAPES: ReadonlyMap<number, Shape> = new Map([
+  [RuleKind.DEVICE, [9000, ["device", "table"]]],
+  [RuleKind.SOURCE_TO_CONNECTED, [9400, ["from", "to", "table"]]],
+  [RuleKind.MAIN_WITHOUT_DEFAULTS, [9500, [], MAIN_TABLE]],
+  [RuleKind.SOURCE, [10_000, ["from", "table"]]],
+  [RuleKind.SOURCE_UNREACHABLE, [10_500, ["from"]]],
+  [RuleKind.CONNECTED, [20_000, ["to", "table", "metric"]]],
 ]);
 
 export function checkPutRule(request: PutRule, context: check.CheckContext) {
-  const rule = checkShape(request.rule, context.allow);
+  const rule = checkDeleteRule(request, context);
   if (rule.kind === RuleKind.MAIN_WITHOUT_DEFAULTS) {
     demand(request.link === undefined, "malformed", "link", "absent: this rule is for no link");
     return rule;
@@ -40,20 +43,18 @@ export function checkPutRule(request: PutRule, context: check.CheckContext) {
   return rule;
 }
 
-/** Without a look at any link: a rule outlives its link, and protocol 77 is stated. */
+/**
+ * A rule of a known kind, at the priority of that kind, with its selectors and no others. Without
+ * a look at any link: a rule outlives its link, and protocol 77 is stated.
+ */
 export function checkDeleteRule({ rule }: DeleteRule, { allow }: { readonly allow: AllowList }) {
-  return checkShape(rule, allow);
-}
-
-/** A rule of a known kind, at the priority of that kind, with its selectors and no others. */
-function checkShape(rule: Rule | undefined, allow: AllowList) {
   demand(rule !== undefined, "malformed", "rule", "present");
   const { kind, device, from, to, table, metric } = rule;
-  const shape = SHAPES.get(kind);
-  demand(shape !== undefined, "malformed", "kind", "one of the kinds of the contract");
+  const [priority = 0, fields, implied] = SHAPES.get(kind) ?? [];
+  demand(fields !== undefined, "malformed", "kind", "one of the kinds of the contract");
   const present = { device, from: from !== undefined, to, table, metric };
   for (const field of ["device", "from", "to", "table", "metric"] as const) {
-    const isExpected = shape.fields.includes(field);
+    const isExpected = fields.includes(field);
     const must = isExpected ? "present" : "absent for this kind";
     demand(Boolean(present[field]) === isExpected, "malformed", field, must);
   }
@@ -63,18 +64,13 @@ function checkShape(rule: Rule | undefined, allow: AllowList) {
   demand(prefix?.length !== 0, "not-permitted", "to", "longer than /0");
   return {
     kind,
-    priority: shape.priority + metric,
+    priority: priority + metric,
     // Undefined: unreachable.
-    table: tableOf(rule, allow),
+    table: table === 0 ? implied : check.checkTable(allow, table),
     device: device === "" ? undefined : device,
     from: from === undefined ? undefined : check.checkUnicast("from", from),
     to: prefix,
   };
-}
-
-function tableOf({ kind, table }: Rule, allow: AllowList): number | undefined {
-  if (kind === RuleKind.MAIN_WITHOUT_DEFAULTS) return MAIN_TABLE;
-  return kind === RuleKind.SOURCE_UNREACHABLE ? undefined : check.checkTable(allow, table);
 }
 
 /**
@@ -92,7 +88,7 @@ export function deleteRule(request: DeleteRule, context: check.OperationContext)
   context.socket.change(rt.MessageType.DELRULE, 0, payload, "ENOENT");
 }
 
-function encodeRule(rule: ReturnType<typeof checkShape>): StreamData[] {
+function encodeRule(rule: ReturnType<typeof checkDeleteRule>): StreamData[] {
   const { kind, priority, table, device, from, to } = rule;
   const action = table === undefined ? rt.RuleAction.unreachable : rt.RuleAction.toTbl;
   const isWithoutDefaults = kind === RuleKind.MAIN_WITHOUT_DEFAULTS;

@@ -27,14 +27,14 @@ check: build ## Format, lint, types, generated code
 	@.ci/check
 
 unit: build ## Unit tests
-	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist
+	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist bench/dist
 
 e2e: packages build ## Whole programs on the real kernel, in network namespaces
 	@scripts/run-tests.sh test/dist
 
 test: packages build ## Everything: checks, unit tests, whole-program tests
 	@.ci/check
-	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist test/dist
+	@scripts/run-tests.sh proto/dist helper/dist controller/dist cli/dist bench/dist test/dist
 
 fuzz: build ## A million mutated DHCP replies (SEED= and COUNT= repeat a run)
 	@node --enable-source-maps controller/dist/testing/fuzz-dhcp4.js --seed "$(SEED)" --count "$(COUNT)"

@@ -153,6 +153,11 @@ export class Scenario implements AsyncDisposable {
     this.log = new EventLog(this.client);
   }
 
+  /** For after a start of another controller, as the stream ended with the one before. */
+  async resubscribe(): Promise<void> {
+    await this.#connected();
+  }
+
   /** Waits until that many uplinks are usable, by what the stream says. */
   async usable(count: number): Promise<void> {
     await this.log.until(`${count} usable uplinks`, (log) => usableLinks(log).size >= count);

@@ -9,7 +9,7 @@ const VERIFIED = 8;
 export async function coldStart(context: Context): Promise<void> {
   const counts = context.links ?? (context.quick ? [1, 8] : [1, 8, 32, 128]);
   for (const uplinks of counts) {
-    const runs = context.runs ?? (context.quick ? 2 : uplinks > 32 ? 3 : 5);
+    const runs = context.runs ?? (context.quick ? 2 : uplinks > 8 ? 3 : 5);
     for (let run = 0; run < runs; run += 1) {
       for (const peer of context.peers.filter(({ maxLinks }) => maxLinks >= uplinks)) {
         await once(context, peer, { uplinks, isLast: run === runs - 1 }).catch((error: unknown) =>

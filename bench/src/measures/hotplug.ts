@@ -72,7 +72,7 @@ async function plugged(
     return note(context, bed, [`hot-plug, ${what}: to address`, "ms"], undefined);
   }
   const mark = kernel.mark();
-  await (what === "carrier back" ? lab.plug(index) : lab.addLink(index));
+  await (what === "carrier back" ? lab.plug(index) : insert(bed, index));
   await kernel.until(USABLE_MS, () => kernel.isReady(link));
   await bed.settled();
   const { upAt, createdAt, addressAt, defaultAt, rulesAt } = kernel.readiness(link, mark);
@@ -99,6 +99,22 @@ async function createdOnce(context: Context, bed: Bed, index: number): Promise<v
   note(context, bed, ["unplugged: until its last rule is gone", "ms"], between(removedAt, gone));
   await bed.settled();
   await plugged(context, bed, index, "link created");
+}
+
+/**
+ * Creates the link as a modem that is plugged in has it: its own side is up and serves, before the
+ * host's side appears, and that comes with its name.
+ */
+async function insert({ lab, links }: Bed, index: number): Promise<void> {
+  const isp = lab.isps[index];
+  const link = links[index];
+  if (isp === undefined || link === undefined) throw new RangeError(`No uplink ${index}`);
+  await isp.namespace.ipBatch([
+    `link add lan type veth peer name inserted address ${isp.numbers.mac}`,
+    ...isp.lanCommands(),
+    `link set inserted netns ${lab.host.name} name ${link}`,
+  ]);
+  await lab.host.ip("link", "set", link, "up");
 }
 
 function nameOf(bed: Bed, index: number): string {

@@ -14,7 +14,7 @@ const MEASURE = `event latency, ${SUBSCRIBERS} subscribers`;
 
 /** From the kernel's notification of a lost or returned carrier to each of a hundred subscribers. */
 export async function eventLatency(context: Context): Promise<void> {
-  const changes = context.runs ?? (context.quick ? 20 : 100);
+  const changes = context.runs ?? (context.quick ? 10 : 40);
   const mnm = context.peers.filter(({ name }) => name === "mnm");
   const uplinks = context.links?.[0] ?? 8;
   await withBeds(mnm, { uplinks, tools: context.tools }, async ([bed]) => {

@@ -10,7 +10,7 @@ const ALONE_MS = 2000;
 /** Whether traffic through an uplink notices that the program was killed, or restarted in order. */
 export async function restart(context: Context): Promise<void> {
   const uplinks = context.links?.[0] ?? 8;
-  const runs = context.runs ?? (context.quick ? 1 : 3);
+  const runs = context.runs ?? (context.quick ? 1 : 2);
   for (let run = 0; run < runs; run += 1) {
     for (const peer of context.peers.filter(({ maxLinks }) => maxLinks >= uplinks)) {
       await restartOnce(context, peer, uplinks).catch((error: unknown) =>
@@ -54,7 +54,7 @@ async function interrupt(
 /** A link that is unplugged while the program is dead: from exec until its last rule is gone. */
 export async function unpluggedWhileDead(context: Context): Promise<void> {
   const uplinks = context.links?.[0] ?? 8;
-  const runs = context.runs ?? (context.quick ? 1 : 3);
+  const runs = context.runs ?? (context.quick ? 1 : 2);
   for (let run = 0; run < runs; run += 1) {
     await withBeds(context.peers, { uplinks, tools: context.tools }, async (beds) => {
       const endings: Promise<void>[] = [];

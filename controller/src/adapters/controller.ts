@@ -29,7 +29,10 @@ import { bootClockMs, notify, suspendedMs, watchWallClock } from "./sys.js";
 import { DeviceTypes } from "./sysfs.js";
 
 export interface ControllerStart
-  extends Pick<ControllerOptions, "helperSocket" | "socket" | "stateDirectory" | "unique"> {
+  extends Pick<
+    ControllerOptions,
+    "helperSocket" | "socket" | "stateDirectory" | "unique" | "receiveBuffer"
+  > {
   /** The file that was named or found; empty when MNM runs on its defaults. */
   readonly configFile: string;
   readonly config: Config;
@@ -88,14 +91,19 @@ class Controller {
     const kernel = { now: bootClockMs, deviceTypeOf: types.of };
     this.#dump = new KernelDump(kernel);
     // Listening comes before the first dump, so that nothing is missed between the two.
-    this.#monitor = new KernelMonitor(kernel, {
-      onNotifications: (batch) => {
-        for (const event of batch) if (event.kind === "link-gone") types.forget(event.ifindex);
-        post({ kind: "notifications", batch });
+    const { receiveBuffer } = start;
+    this.#monitor = new KernelMonitor(
+      kernel,
+      {
+        onNotifications: (batch) => {
+          for (const event of batch) if (event.kind === "link-gone") types.forget(event.ifindex);
+          post({ kind: "notifications", batch });
+        },
+        onOverrun: (text) => post({ kind: "overrun", text }),
+        onSettingChanged: () => post({ kind: "setting-changed" }),
       },
-      onOverrun: (text) => post({ kind: "overrun", text }),
-      onSettingChanged: () => post({ kind: "setting-changed" }),
-    });
+      receiveBuffer === undefined ? {} : { receiveBuffer },
+    );
     this.#suspends = new SuspendMonitor(
       { suspendedMs, watch: watchWallClock },
       {

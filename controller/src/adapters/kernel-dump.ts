@@ -6,8 +6,8 @@
 // the event loop one by one, of 4 KB each as it peeks at them first (the kernel sizes a part by
 // the reader's buffer; ours takes 32 KB, an eighth of the calls), ignores NLM_F_DUMP_INTR, and its
 // descriptor, on which strict checking has to be set, has to be looked for. What a synchronous
-// reader must not do is to block: the only listing that foreign software can make huge is that of
-// main, and it is read in slices, with the event loop between them.
+// reader must not do is to block: what foreign software can make long is read in slices, with the
+// event loop between them, and of main only the beginning is read.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { getSystemErrorName } from "node:util";
 import { assertNever, err, type Instant, ok, type Result } from "@mnm/proto/net";
@@ -89,7 +89,10 @@ const OUR_ROUTES: DumpRequest = {
   attributes: [],
 };
 
-/** There is no filter for default routes, so all of main has to be listed. */
+/**
+ * There is no filter for default routes, but they come first, and the rest is not read:
+ * {@link isPastDefaults}.
+ */
 const MAIN_ROUTES: DumpRequest = {
   what: "routes of main",
   type: RTM.newRoute + 2,
@@ -113,7 +116,7 @@ const RP_FILTER_ALL: DumpRequest = {
 /** The kernel gives at most 32 KB at once, and more only for one object that needs it. */
 const BUFFER_LENGTH = 65_536;
 
-/** 8 times 32 KB are about 5,000 routes and 3 ms. */
+/** 8 times 32 KB are about 5,000 rules or routes and 3 ms. */
 const RECEIVES_PER_TURN = 8;
 
 const INTERRUPTED: DumpFault = { code: "interrupted" };
@@ -203,10 +206,12 @@ export class KernelDump {
     for (let receives = 1; ; receives++) {
       const messages = this.#receive(fd.value, request);
       if (!messages.ok) return messages;
-      // Older kernels send NLMSG_DONE by itself.
-      if (messages.value[0]?.type !== NLMSG_DONE) parts += 1;
+      parts += partsIn(messages.value);
       const end = listing.read(messages.value, request, context);
-      if (end !== undefined) return end.ok ? ok(parts) : end;
+      if (end?.ok === false) return end;
+      // With the socket goes the rest of the listing.
+      if (end?.value === "enough") this.#closeSocket();
+      if (end !== undefined) return ok(parts);
       if (receives % RECEIVES_PER_TURN !== 0) continue;
       await nextTurn();
       if (this.#isClosed) return failed(request, CLOSED);
@@ -270,12 +275,12 @@ class Listing {
 
   #isInterrupted = false;
 
-  /** How the dump ended, if it ends with these messages. */
+  /** How the dump ended, if it ends with these messages or no more of it is wanted. */
   read(
     messages: readonly NetlinkMessage[],
     request: DumpRequest,
     context: DecodeContext,
-  ): Result<undefined, DumpFault> | undefined {
+  ): Result<"complete" | "enough", DumpFault> | undefined {
     for (const message of messages) {
       // Any part may carry the flag, NLMSG_DONE too; the rest is read nevertheless, to its end.
       this.#isInterrupted ||= (message.flags & NLM_F_DUMP_INTR) !== 0;
@@ -285,7 +290,8 @@ class Listing {
       if (!decoded.ok) return failed(request, `malformed ${decoded.error.reason}`);
       if (decoded.value !== undefined) this.#add(decoded.value, request);
     }
-    return undefined;
+    const isEnough = request === MAIN_ROUTES && isPastDefaults(messages.at(-1));
+    return isEnough ? ok("enough") : undefined;
   }
 
   #add(object: KernelNotification, request: DumpRequest): void {
@@ -316,18 +322,41 @@ class Listing {
   }
 }
 
+/** Older kernels send NLMSG_DONE by itself. */
+function partsIn([first]: readonly NetlinkMessage[]): number {
+  return first?.type === NLMSG_DONE ? 0 : 1;
+}
+
 const CLOSED = "closed";
 const ENOENT = 2;
+
+/** `struct rtmsg` and RTA_DST, linux/rtnetlink.h. */
+const ROUTE = { structureLength: 12, destination: 1 } as const;
+
+/**
+ * Whether a listing of main has come past 0.0.0.0, after which no default follows.
+ *
+ * The kernel keeps a table as a trie and lists it by ascending network (fn_trie_dump in
+ * net/ipv4/fib_trie.c, since 2.6.39 for every table), so that the defaults are within the first
+ * parts. Tried with a million routes: 0.1 ms instead of 1.5 s and 32 MB of messages.
+ */
+function isPastDefaults(last: NetlinkMessage | undefined): boolean {
+  if (last?.type !== RTM.newRoute || last.payload.length < ROUTE.structureLength) return false;
+  const network = new Attributes("route", last.payload, ROUTE.structureLength).ipv4(
+    ROUTE.destination,
+  );
+  return network !== undefined && network !== 0;
+}
 
 /** How the listing ended, if this message ends it. */
 function endOf(
   { type, payload }: NetlinkMessage,
   request: DumpRequest,
-): Result<undefined, DumpFault> | undefined {
+): Result<"complete", DumpFault> | undefined {
   if (type !== NLMSG_DONE && type !== NLMSG_ERROR) return undefined;
   const errno = payload.length < 4 ? 0 : -payload.readInt32LE(0);
   // A table exists from its first route on; main has none in a new network namespace.
-  if (errno === 0 || (errno === ENOENT && request === MAIN_ROUTES)) return ok(undefined);
+  if (errno === 0 || (errno === ENOENT && request === MAIN_ROUTES)) return ok("complete");
   return failed(request, errnoIn(payload));
 }
 

@@ -191,6 +191,30 @@ function dumpTests(): void {
     }
   });
 
+  test("of main only the defaults are read, whatever else is there and wherever they come", async () => {
+    addPair();
+    const prefixes = Array.from({ length: 32 }, (_, bits) => `route add 0.0.0.0/${bits + 1} dev v`);
+    const defaults = Array.from(
+      { length: 3000 },
+      (_, index) => `route add default dev v metric ${index + 1}`,
+    );
+    const others = batchOf(
+      60_000,
+      (index) => `route add 10.${index >> 8}.${index & 255}.0/24 dev v`,
+    );
+    // The kernel takes 0.0.0.0/32 for no address of a neighbour, and the rest as it is.
+    const lines = [...prefixes.slice(0, 31), ...defaults].join("\n");
+    execFileSync("ip", ["-batch", "-"], { input: `${others}${lines}\n` });
+    ip("route add default dev v table 7701 proto 77");
+    const dumped = await dump.routes();
+    assert.ok(dumped.ok);
+    const metrics = dumped.value.filter(({ table }) => table === 254).map(({ metric }) => metric);
+    assert.equal(new Set(metrics).size, 3000);
+    assert.equal(dumped.value.length, 3001);
+    // The rest of the listing, which was not read, does not get into the next one.
+    assert.deepEqual(await dump.routes(), dumped);
+  });
+
   const changes = [
     // These have NLM_F_DUMP_INTR, and the rules have not: see kernel-dump.ts.
     { object: "addr", existing: "198.51.100.1/32 dev v", pair: addressBatch },

@@ -11,6 +11,8 @@ export interface ControllerOptions {
   readonly logLevel: "trace" | "debug" | "info" | "warn" | "error";
   /** `-u`: never the same address twice, whatever the configuration says. */
   readonly unique: boolean;
+  /** In bytes, of the kernel's notifications; undefined for the monitor's own choice. */
+  readonly receiveBuffer: number | undefined;
   readonly background: boolean;
   readonly help: boolean;
   readonly version: boolean;
@@ -27,6 +29,8 @@ Makes every uplink of this host usable at once. Needs no privilege; mnm-helper d
   -l, --log FILE            log file (default: stderr, or /var/log/mnm.log with -d)
       --log-level LEVEL     trace, debug, info (default), warn or error
   -u, --unique              never the same address on two uplinks (DHCPDECLINE)
+      --receive-buffer BYTES  room for the kernel's notifications (default 8 MiB, and
+                            at most net.core.rmem_max); what does not fit is read again
   -d, --background          run in the background
   -h, --help                this text
       --version             the version
@@ -49,6 +53,7 @@ export function parseOptions(argv: readonly string[]): Result<ControllerOptions,
         log: { type: "string", short: "l" },
         "log-level": { type: "string" },
         unique: { type: "boolean", short: "u" },
+        "receive-buffer": { type: "string" },
         background: { type: "boolean", short: "d" },
         help: { type: "boolean", short: "h" },
         version: { type: "boolean" },
@@ -58,6 +63,10 @@ export function parseOptions(argv: readonly string[]): Result<ControllerOptions,
     if (logLevel === undefined) {
       return err(`--log-level ${values["log-level"]} is none of ${LEVELS.join(", ")}`);
     }
+    const receiveBuffer = values["receive-buffer"];
+    if (receiveBuffer !== undefined && !/^[1-9]\d{0,8}$/.test(receiveBuffer)) {
+      return err(`--receive-buffer ${receiveBuffer} is no number of bytes`);
+    }
     return ok({
       configFile: values.config,
       helperSocket: values["helper-socket"] ?? "/run/mnm-helper/helper.sock",
@@ -66,6 +75,7 @@ export function parseOptions(argv: readonly string[]): Result<ControllerOptions,
       logFile: values.log,
       logLevel,
       unique: values.unique ?? false,
+      receiveBuffer: receiveBuffer === undefined ? undefined : Number(receiveBuffer),
       background: values.background ?? false,
       help: values.help ?? false,
       version: values.version ?? false,

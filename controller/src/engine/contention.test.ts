@@ -164,6 +164,13 @@ describe("contention", () => {
       kinds("contended").map(({ after }) => after),
       ["address 10.0.1.100/24 dev wan1"],
     );
+    const left = world.kernel.ours.map((key) => key.split(" ").slice(0, 3).join(" "));
+    assert.deepEqual(
+      left.filter((key) => !key.startsWith("rule")),
+      [],
+      "routes wait for the address that they need",
+    );
+    assert.equal(left.length, 5, "rules do not");
   });
 
   test("a link that is set down and up again and again is no fight", () => {

@@ -122,8 +122,14 @@ export class Convergence {
   ): void {
     const kernel = this.#kernel;
     const registry = this.#registry;
-    const basis = () =>
-      [kernel.links.version, registry.version, kernel.rpFilterAll, isWithdrawing].join();
+    // Settings are put back once the addresses are gone that depend on them.
+    const isUnmanaged = (identity: string) => registry.byIdentity(identity) === undefined;
+    const isLeaving = isWithdrawing || [...registry.settingsFound.keys()].some(isUnmanaged);
+    const basis = () => {
+      const addresses = isLeaving ? kernel.addresses.version : undefined;
+      const { links, rpFilterAll } = kernel;
+      return [links.version, registry.version, rpFilterAll, isWithdrawing, addresses].join();
+    };
     if (!isReplanned && this.#settingsBasis === basis()) return;
     const settings = wantedSettings({
       kernel,

@@ -207,7 +207,8 @@ export class DhcpDriver {
   ): void {
     if (managed.port !== "open" || !isUsable(managed.link) || managed.isReleased) return;
     if (managed.dhcp.kind === "stopped" && managed.memory.kind === "read") {
-      const remembered = rememberedOf(managed.memory.lease, addresses);
+      const remembered = rememberedOf(managed, managed.memory.lease, addresses);
+      managed.wasStarted = true;
       if (remembered?.kind === "adopt") managed.claimed = remembered.lease.terms.address;
       this.step(managed, { kind: "start", remembered }, outbox);
     } else if (managed.sendFailed && !["bound", "init", "stopped"].includes(managed.dhcp.kind)) {
@@ -278,10 +279,13 @@ export class DhcpDriver {
  * otherwise the server is asked whether it still holds.
  */
 function rememberedOf(
+  { wasStarted }: ManagedLink,
   lease: Lease | undefined,
   addresses: readonly KernelAddress[],
 ): RememberedLease | undefined {
   if (lease === undefined) return undefined;
+  // Carrier was away since: an address that could not be removed meanwhile says nothing.
+  if (wasStarted) return { kind: "reboot", lease };
   const { address, prefixLength } = lease.terms;
   const isInForce = addresses.some(
     (held) =>

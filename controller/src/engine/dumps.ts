@@ -7,10 +7,31 @@ type Scope = "everything" | "routes";
 
 /** At most one complete dump in this time: an overrun under load must not feed itself. */
 const MIN_PAUSE_MS = 500;
-/** A dump that the kernel says was interrupted is asked for again soon. */
-const RETRY_MS = 50;
+/**
+ * While the overruns go on, each pause is twice the one before, up to this: the model has to be right
+ * again within 2 s of the last change, whichever notification was lost.
+ */
+const MAX_PAUSE_MS = 1_500;
+/** A dump that the kernel says was interrupted is asked for again soon, and then ever later. */
+const FIRST_RETRY_MS = 50;
+/** What takes longer, on a host with very many objects, is followed by four times as much rest. */
+const LONG_DUMP_MS = 20;
+const REST_FACTOR = 4;
 /** Everything is looked at this often, whether or not anything was reported. */
 const AUDIT_MS = 60_000;
+
+/** Why everything is read again, beside the audit. */
+export interface Resync {
+  readonly reason: "overrun" | "helper";
+  readonly text: string;
+}
+
+interface Underway {
+  readonly number: number;
+  readonly what: Scope;
+  readonly askedAt: Instant;
+  readonly since: KernelNotification[];
+}
 
 /**
  * When to ask the kernel for everything again. Notifications that arrive while a dump is under way
@@ -18,13 +39,25 @@ const AUDIT_MS = 60_000;
  */
 export class Dumps {
   #wanted: Scope | undefined = "everything";
+  #because: Resync | undefined;
+  /** For everything. */
   #notBefore: Instant | undefined;
+  #pauseMs = 0;
+  #retryMs = FIRST_RETRY_MS;
+  /** For anything at all, after a dump that took long. */
+  #restUntil: Instant | undefined;
   #auditAt: Instant | undefined;
   #number = 0;
-  #under: { readonly number: number; readonly since: KernelNotification[] } | undefined;
+  #under: Underway | undefined;
 
   want(scope: Scope): void {
     if (this.#wanted !== "everything") this.#wanted = scope;
+  }
+
+  /** Wants everything, and tells subscribers so once it is asked for: overruns come in hundreds. */
+  resync(because: Resync): void {
+    this.#because ??= because;
+    this.want("everything");
   }
 
   /** Keeps notifications that a dump under way may not know of. */
@@ -33,42 +66,74 @@ export class Dumps {
   }
 
   /** Takes a dump's arrival; answers what to apply on top of it, or undefined when it is stale. */
-  arrived(number: number): readonly KernelNotification[] | undefined {
-    if (this.#under?.number !== number) return undefined;
-    const { since } = this.#under;
-    this.#under = undefined;
-    return since;
+  arrived(number: number, now: Instant): readonly KernelNotification[] | undefined {
+    const under = this.#end(number, now);
+    if (under?.what === "everything") this.#retryMs = FIRST_RETRY_MS;
+    return under?.since;
   }
 
   failed(number: number, now: Instant): void {
-    if (this.#under?.number !== number) return;
-    this.#under = undefined;
+    if (this.#end(number, now) === undefined) return;
     this.want("everything");
-    this.#notBefore = after(now, RETRY_MS);
+    this.#notBefore = after(now, this.#retryMs);
+    this.#retryMs = Math.min(this.#retryMs * 2, MIN_PAUSE_MS);
   }
 
   /** Asks for what is wanted, if it may be asked for now. */
   ask(outbox: Outbox): void {
     const { now } = outbox;
     if (this.#auditAt !== undefined && this.#auditAt <= now) this.want("everything");
-    const mayAsk = this.#notBefore === undefined || this.#notBefore <= now;
     const what = this.#wanted;
     if (what === undefined || this.#under !== undefined) return;
-    // Routes alone are few and asked for at once: they are on the way to a repair.
-    if (what === "everything" && !mayAsk) return;
+    const due = this.#dueFor(what);
+    if (due !== undefined && due > now) return;
     this.#number += 1;
-    this.#under = { number: this.#number, since: [] };
+    this.#under = { number: this.#number, what, askedAt: now, since: [] };
     this.#wanted = undefined;
     if (what === "everything") {
-      this.#notBefore = after(now, MIN_PAUSE_MS);
-      this.#auditAt = after(now, AUDIT_MS);
+      this.#pause(now);
+      this.#announce(outbox);
     }
     outbox.push({ kind: "dump", dump: this.#number, what });
   }
 
   deadline(): Instant | undefined {
     if (this.#under !== undefined) return undefined;
-    const isWaiting = this.#wanted === "everything";
-    return earliest([isWaiting ? this.#notBefore : undefined, this.#auditAt]);
+    const due = this.#wanted === undefined ? undefined : this.#dueFor(this.#wanted);
+    return earliest([due, this.#auditAt]);
+  }
+
+  #end(number: number, now: Instant): Underway | undefined {
+    const under = this.#under;
+    if (under?.number !== number) return undefined;
+    this.#under = undefined;
+    const tookMs = now - under.askedAt;
+    const restMs = tookMs > LONG_DUMP_MS ? Math.min(tookMs * REST_FACTOR, MIN_PAUSE_MS) : 0;
+    this.#restUntil = after(now, restMs);
+    return under;
+  }
+
+  /** Routes alone are few and asked for at once: they are on the way to a repair. */
+  #dueFor(what: Scope): Instant | undefined {
+    const rest = this.#restUntil;
+    if (what === "routes" || this.#notBefore === undefined) return rest;
+    return rest === undefined || rest < this.#notBefore ? this.#notBefore : rest;
+  }
+
+  #announce(outbox: Outbox): void {
+    if (this.#because === undefined) return;
+    const { reason, text } = this.#because;
+    this.#because = undefined;
+    outbox.emit("resynced", { reason, text: `reading the kernel again: ${text}` });
+  }
+
+  #pause(now: Instant): void {
+    const last = this.#notBefore;
+    const isCalm = last === undefined || now > after(last, MAX_PAUSE_MS);
+    const isRetry = this.#retryMs !== FIRST_RETRY_MS;
+    if (isCalm) this.#pauseMs = MIN_PAUSE_MS;
+    else if (!isRetry) this.#pauseMs = Math.min(this.#pauseMs * 2, MAX_PAUSE_MS);
+    this.#notBefore = after(now, this.#pauseMs);
+    this.#auditAt = after(now, AUDIT_MS);
   }
 }

@@ -138,7 +138,7 @@ export class Engine {
         break;
       }
       case "overrun":
-        this.#resync("overrun", `notifications were lost: ${event.text}`, outbox);
+        this.#dumps.resync({ reason: "overrun", text: `notifications were lost: ${event.text}` });
         break;
       case "setting-changed":
         this.#dumps.want("everything");
@@ -168,7 +168,7 @@ export class Engine {
     const managed = "ifindex" in event ? this.#registry.managed.get(event.ifindex) : undefined;
     switch (event.kind) {
       case "helper-ready":
-        this.#helperReady(event.helper, outbox);
+        this.#helperReady(event.helper, outbox.now);
         break;
       case "helper-lost":
         this.#helper.lost(event.text, this.#registry.managed.values(), outbox);
@@ -213,15 +213,10 @@ export class Engine {
     }
   }
 
-  #helperReady(info: HelperInfo, outbox: Outbox): void {
-    this.#convergence.repairs.retryAll(outbox.now);
+  #helperReady(info: HelperInfo, now: Instant): void {
+    this.#convergence.repairs.retryAll(now);
     const isBack = this.#helper.ready(info, this.#registry.managed.values());
-    if (isBack) this.#resync("helper", "the helper is back", outbox);
-  }
-
-  #resync(reason: "overrun" | "helper", text: string, outbox: Outbox): void {
-    outbox.emit("resynced", { reason, text: `reading the kernel again: ${text}` });
-    this.#dumps.want("everything");
+    if (isBack) this.#dumps.resync({ reason: "helper", text: "the helper is back" });
   }
 
   #wake(outbox: Outbox): void {
@@ -242,7 +237,7 @@ export class Engine {
   }
 
   #takeDump(event: EngineEvent & { kind: "snapshot" | "routes" }, outbox: Outbox): void {
-    const since = this.#dumps.arrived(event.dump);
+    const since = this.#dumps.arrived(event.dump, outbox.now);
     if (since === undefined) return;
     const changes =
       event.kind === "snapshot"

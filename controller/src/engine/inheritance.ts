@@ -1,6 +1,7 @@
 import { after, type Instant } from "@mnm/proto/net";
 import {
   type KernelModel,
+  type KernelRoute,
   MNM_PROTOCOL,
   type ObjectKey,
   type Operation,
@@ -14,8 +15,8 @@ const GRACE_MS = 10_000;
  * What an earlier run of ours left in the kernel.
  *
  * Until the first complete plan nobody knows what of it will be wanted again, so it stays. Rules
- * whose link is absent or whose table is empty cannot be, and go at once; so does what this run
- * has wanted, and wants no longer.
+ * whose link is absent or whose table is empty cannot be, nor can routes whose address is gone: an
+ * address is put first. They go at once; so does what this run has wanted, and wants no longer.
  */
 export class Inheritance {
   readonly #kernel: KernelModel;
@@ -57,8 +58,9 @@ export class Inheritance {
     if (!this.#keys.has(operationKey(operation))) return true;
     switch (operation.kind) {
       case "delete-address":
-      case "delete-route":
         return false;
+      case "delete-route":
+        return this.#isAddressless(operationKey(operation));
       case "delete-rule":
         return this.#isOrphan(operation.rule);
       default:
@@ -76,11 +78,26 @@ export class Inheritance {
       return ![...this.#kernel.addresses.values()].some(({ address }) => address === rule.from);
     }
     const isTableEmpty = ![...this.#kernel.routes.values()].some(
-      ({ table, protocol }) => table === rule.table && protocol === MNM_PROTOCOL,
+      (route) =>
+        route.table === rule.table && route.protocol === MNM_PROTOCOL && this.#isBorne(route),
     );
     if (rule.kind !== "device") return isTableEmpty;
     return (
       isTableEmpty || ![...this.#kernel.links.values()].some(({ name }) => name === rule.device)
     );
+  }
+
+  #isAddressless(key: ObjectKey): boolean {
+    const route = this.#kernel.routes.get(key);
+    return route !== undefined && !this.#isBorne(route);
+  }
+
+  /**
+   * Whether the address that the route prefers is still on its link. When a lease ends while we are
+   * dead, the kernel removes the address, but leaves its routes where the link has another one.
+   */
+  #isBorne({ preferredSource, ifindex }: KernelRoute): boolean {
+    if (preferredSource === undefined || ifindex === undefined) return true;
+    return this.#kernel.addresses.of(ifindex).some(({ address }) => address === preferredSource);
   }
 }

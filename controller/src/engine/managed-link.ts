@@ -70,6 +70,8 @@ export class ManagedLink {
   /** A DHCP message could not be sent; the exchange is begun again once the port is open. */
   sendFailed = false;
   memory: LeaseMemory = { kind: "unread" };
+  /** DHCP has begun on it in this run of ours. */
+  wasStarted = false;
   farewell: Farewell = "none";
   /** A lease that was given back: its address stays until then, as the RELEASE leaves from it. */
   leaving: { readonly lease: Lease; readonly until: Instant } | undefined;

@@ -1,6 +1,6 @@
 import { type Link, type LinkSettings, linkRefOf } from "../link/index.js";
 import type { SettingsOfLink } from "../plan/index.js";
-import type { KernelModel, WantedSettings } from "../reconcile/index.js";
+import { type KernelModel, MNM_PROTOCOL, type WantedSettings } from "../reconcile/index.js";
 import type { SettingsRecord, Uplink } from "../uplink/index.js";
 import type { ManagedLink } from "./managed-link.js";
 import type { Registry } from "./registry.js";
@@ -28,7 +28,9 @@ export function wantedSettings(scene: SettingsScene): readonly WantedSettings[] 
   const wanted: WantedSettings[] = [];
   for (const managed of registry.managed.values()) {
     const { link } = managed;
-    const needs = isWithdrawing ? {} : settingsOf(uplinkOf(managed), link.settings);
+    const needs = isWithdrawing
+      ? neededByAddresses(link, kernel)
+      : settingsOf(uplinkOf(managed), link.settings);
     recordFound(managed.identity, needs, link, scene);
     wanted.push({
       link: linkRefOf(link),
@@ -44,10 +46,20 @@ export function wantedSettings(scene: SettingsScene): readonly WantedSettings[] 
       registry.recordSettings(identity, undefined);
       continue;
     }
-    const settings = putBack(identity, {}, link, scene);
+    const needs = neededByAddresses(link, kernel);
+    const settings = { ...putBack(identity, needs, link, scene), ...needs };
     wanted.push({ link: linkRefOf(link), up: false, settings });
   }
   return wanted;
+}
+
+/**
+ * While an address of ours is on a link, its going must not take an operator's second one in the
+ * same prefix along, whoever the link belongs to by now.
+ */
+function neededByAddresses({ ifindex }: Link, { addresses }: KernelModel): Partial<LinkSettings> {
+  const isOurs = addresses.of(ifindex).some(({ protocol }) => protocol === MNM_PROTOCOL);
+  return isOurs ? { promoteSecondaries: 1 } : {};
 }
 
 function recordFound(

@@ -132,6 +132,7 @@ export class KernelModel implements KernelView {
     const isUnseen = this.#expected.delete(key);
     if (!isDone || !isUnseen) return [];
     const before = this.addresses.get(key);
+    if (operation.kind === "put-settings") return this.#predictLink(operation);
     predict(operation, this);
     const after = this.addresses.get(key);
     if (before === undefined && after !== undefined) {
@@ -140,6 +141,16 @@ export class KernelModel implements KernelView {
     return before !== undefined && after === undefined
       ? [{ kind: "address-removed", address: before }]
       : [];
+  }
+
+  #predictLink(operation: Operation & { kind: "put-settings" }): readonly ModelChange[] {
+    const { ifindex } = operation.link;
+    const before = this.links.get(ifindex);
+    predict(operation, this);
+    const link = this.links.get(ifindex);
+    return before === undefined || link === undefined
+      ? []
+      : [{ kind: "link-changed", before, link }];
   }
 
   #putLink(link: Link): readonly ModelChange[] {

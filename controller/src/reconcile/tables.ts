@@ -64,6 +64,8 @@ export class LinkTable extends Map<Ifindex, Link> {
 const NONE: readonly KernelAddress[] = [];
 
 export class AddressTable extends Table<KernelAddress> {
+  /** Grows with every change of any address. */
+  version = 0;
   readonly #byLink = new Map<Ifindex, readonly KernelAddress[]>();
 
   /** The addresses of a link; the same array until one of them changes. */
@@ -72,17 +74,20 @@ export class AddressTable extends Table<KernelAddress> {
   }
 
   override set(key: ObjectKey, value: KernelAddress): this {
+    this.version += 1;
     this.#remove(key);
     this.#byLink.set(value.ifindex, [...this.of(value.ifindex), value]);
     return super.set(key, value);
   }
 
   override delete(key: ObjectKey): boolean {
+    this.version += 1;
     this.#remove(key);
     return super.delete(key);
   }
 
   override clear(): void {
+    this.version += 1;
     this.#byLink.clear();
     super.clear();
   }

@@ -13,7 +13,6 @@
  * `10..11 s`, since the host booted, or `+4 s`, since the line before. Where nothing stands, it is
  * the same moment. Nothing may happen that has no line.
  */
-import { assertNever, formatIpv4, ipv4FromUint32 } from "@mnm/proto/net";
 import {
   type DhcpConfig,
   type DhcpEffect,
@@ -21,11 +20,11 @@ import {
   deadline,
   decodeLeaseRecord,
   encodeLeaseRecord,
-  type Lease,
   type RememberedLease,
 } from "../dhcp4/index.js";
 import { addresses, ipv4, type Received, type ReplyFields, receive, u32 } from "./dhcp4-server.js";
 import { DhcpSimulation, LUCK, type Luck } from "./dhcp4-simulation.js";
+import { wordsOfMessage, wordsOfNews } from "./dhcp4-words.js";
 
 export interface Timeline {
   readonly name: string;
@@ -273,70 +272,6 @@ function isAsWritten({ sec, mark, words }: Seen, line: Line): boolean {
 
 function describe({ sec, mark, words }: Seen): string {
   return `${Math.round(sec * 100) / 100} s ${mark} ${words.join(" ")}`;
-}
-
-/**
- * The last of `sent` is the message. Its xid is told by the number of the message that had it first,
- * and its `secs` also by whether the message before had the same.
- */
-function wordsOfMessage(
-  { message, to }: DhcpEffect & { kind: "send" },
-  sent: readonly Received[],
-): readonly string[] {
-  const last = sent.at(-1);
-  if (last === undefined) return [];
-  const { ciaddr, options, secs, xid } = last;
-  const addressIn = (code: number): string => {
-    const value = options.get(code);
-    if (value === undefined) return `no-${code}`;
-    return `${code}=${formatIpv4(ipv4FromUint32(Buffer.from(value).readUInt32BE(0)))}`;
-  };
-  return [
-    message.toUpperCase(),
-    ...(to.kind === "unicast" ? ["unicast", formatIpv4(to.server)] : ["broadcast"]),
-    `xid=${sent.findIndex((other) => other.xid === xid) + 1}`,
-    `secs=${secs}`,
-    sent.at(-2)?.secs === secs ? "secs=unchanged" : "secs=changed",
-    ciaddr === 0 ? "no-ciaddr" : `ciaddr=${formatIpv4(ciaddr)}`,
-    addressIn(50),
-    addressIn(54),
-    options.has(80) ? "80" : "no-80",
-  ];
-}
-
-/** `age`: how long ago the request was sent from which the lease counts. */
-function wordsOfNews(
-  effect: Exclude<DhcpEffect, { kind: "send" }>,
-  sec: number,
-): readonly string[] {
-  if (effect.kind === "reply-ignored") return ["ignored", effect.reason];
-  const age = Math.round(sec * 1000 - effect.lease.acquiredAt) / 1000;
-  const words = [effect.kind, ...wordsOfLease(effect.lease), `age=${age}`];
-  switch (effect.kind) {
-    case "lease-lost":
-      return [...words, effect.reason];
-    case "lease-renewed":
-      return [...words, `before=${formatIpv4(effect.before.terms.address)}`];
-    case "lease-bound":
-    case "lease-rebinding":
-      return words;
-    default:
-      return assertNever(effect);
-  }
-}
-
-function wordsOfLease({ terms, timers }: Lease): readonly string[] {
-  const { address, prefixLength, serverId, gateways } = terms;
-  const times =
-    timers.kind === "infinite"
-      ? ["for-ever"]
-      : [`t1=${timers.t1 / 1000}`, `t2=${timers.t2 / 1000}`, `expiry=${timers.expiry / 1000}`];
-  return [
-    `${formatIpv4(address)}/${prefixLength}`,
-    `from=${formatIpv4(serverId)}`,
-    ...gateways.map((gateway) => `gateway=${formatIpv4(gateway)}`),
-    ...times,
-  ];
 }
 
 /** `to`: which of the messages sent is answered, from 1; 0 is none of them. */

@@ -1,13 +1,14 @@
 # What people type. Every target does its own set-up.
 SHELL := /bin/bash
 NODE_MODULES := node_modules/.package-lock.json
+WORKSPACES := proto helper controller cli test
 
-.PHONY: help build bench demo demo-down test unit e2e check fuzz generate packages clean
+.PHONY: help build bench demo demo-down test unit e2e check fuzz soak generate packages clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(NODE_MODULES): package-lock.json package.json $(wildcard */package.json)
+$(NODE_MODULES): package-lock.json package.json $(wildcard $(WORKSPACES:%=%/package.json))
 	npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -38,6 +39,12 @@ test: packages build ## Everything: checks, unit tests, whole-program tests
 
 fuzz: build ## A million mutated DHCP replies (SEED= and COUNT= repeat a run)
 	@node --enable-source-maps controller/dist/testing/fuzz-dhcp4.js --seed "$(SEED)" --count "$(COUNT)"
+
+soak: build ## kill -9 200 + 200 times, a minute of idling, 20 minutes of churn (DURATION= seconds, KILLS=, SEED=)
+	@scripts/packages.sh
+	@KILLS=$(or $(KILLS),200) IDLE_SEC=60 node --enable-source-maps --test --test-concurrency=2 \
+		test/dist/e2e/crash.test.js test/dist/e2e/idle.test.js
+	@node --enable-source-maps test/dist/soak/main.js
 
 bench: build ## MNM beside its peers (ONLY=hotplug,idle N=8 RUNS=20 PEERS=mnm,dhcpcd QUICK=1 MULTI_BINARY=)
 	@scripts/packages.sh gcc libc6-dev

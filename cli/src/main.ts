@@ -18,10 +18,13 @@ const io: Io = {
 // `mnmctl events | head` closes the pipe when it has enough.
 process.stdout.on("error", () => process.exit(ExitCode.done));
 
-try {
-  process.exitCode = await run(process.argv.slice(2), io);
-} catch (bug) {
-  const text = bug instanceof Error ? bug.message : String(bug);
-  io.err(`error: mnmctl has a bug: ${text}; please report it\n`);
-  process.exitCode = ExitCode.failed;
-}
+run(process.argv.slice(2), io).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (bug: unknown) => {
+    const text = bug instanceof Error ? bug.message : String(bug);
+    io.err(`error: mnmctl has a bug: ${text}; please report it\n`);
+    process.exitCode = ExitCode.failed;
+  },
+);

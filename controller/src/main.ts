@@ -87,4 +87,4 @@ function fail(code: number, text: string): void {
   process.exit();
 }
 
-await main(process.argv.slice(2));
+void main(process.argv.slice(2));

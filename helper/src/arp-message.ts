@@ -60,8 +60,9 @@ function checkGateway(
   { allow, facts }: check.CheckContext,
 ): number {
   const target = check.checkUnicast("gateway", gateway);
-  const routes = facts.ownRoutes().filter(({ table }) => check.isOwnTable(allow, table));
-  const isOurs = routes.some((route) => route.ifindex === ifindex && route.gateway === target);
+  const isOurs = facts
+    .ownRoutesBy(ifindex)
+    .some((route) => check.isOwnTable(allow, route.table) && route.gateway === target);
   demand(isOurs, "not-permitted", "gateway", "that of a route of ours by this link");
   return target;
 }

@@ -45,16 +45,19 @@ function routeBy(ifindex: number, gateway: string, table: number): KernelRoute {
   return { ifindex, gateway: ip4(gateway), table, ...rest };
 }
 
+const ADDRESSES = [held(2, "192.0.2.2"), held(3, "192.0.2.3")];
+const ROUTES = [
+  routeBy(2, "192.0.2.1", 7701),
+  routeBy(3, "192.0.2.11", 7702),
+  routeBy(2, "192.0.2.12", 254),
+  // Ends on the link.
+  routeBy(2, "0.0.0.0", 7701),
+];
 const facts: Facts = {
   link: (ifindex) => LINKS.find((one) => one.ifindex === ifindex),
-  addresses: () => [held(2, "192.0.2.2"), held(3, "192.0.2.3")],
-  ownRoutes: () => [
-    routeBy(2, "192.0.2.1", 7701),
-    routeBy(3, "192.0.2.11", 7702),
-    routeBy(2, "192.0.2.12", 254),
-    // Ends on the link.
-    routeBy(2, "0.0.0.0", 7701),
-  ],
+  addresses: () => ADDRESSES,
+  addressesOf: (ifindex) => ADDRESSES.filter((one) => one.ifindex === ifindex),
+  ownRoutesBy: (ifindex) => ROUTES.filter((one) => one.ifindex === ifindex),
 };
 const context = { allow: { ...DEFAULT_CONFIG, links: ["wan*", "lo"] }, facts };
 

@@ -7,15 +7,15 @@ import {
   MessageType,
   parseLink,
 } from "netlink/dist/rt/gen_structs.js";
-import { getMap, getString } from "netlink/dist/structs.js";
+import { getString } from "netlink/dist/structs.js";
 import { MNM_PROTOCOL } from "./allow-list.js";
 import type { RouteSocket } from "./route-socket.js";
 import { AF_INET } from "./sys.js";
 
 /** What the checks may ask about the kernel. Throws HelperError when the kernel does not answer. */
-export type Facts = Pick<KernelFacts, "link" | "addresses" | "ownRoutes">;
+export type Facts = Pick<KernelFacts, "link" | "addresses" | "addressesOf" | "ownRoutesBy">;
 
-/** Facts as of one batch: an ifindex may be another link's a moment later. */
+/** What the kernel holds, asked of it when somebody wants to know. */
 export class KernelFacts {
   readonly #socket: RouteSocket;
   #addresses: readonly KernelAddress[] | undefined;
@@ -32,35 +32,51 @@ export class KernelFacts {
     return payload === undefined ? undefined : parseKernelLink(payload);
   }
 
-  /** The addresses of all links. */
+  /**
+   * The addresses of all links, as of the first question: in a batch of a hundred addresses each
+   * one would list all others. What the batch itself changes is on links that it may touch.
+   */
   addresses(): readonly KernelAddress[] {
-    this.#addresses ??= this.#socket
-      .dump(MessageType.GETADDR, [formatAddress({ family: AF_INET })])
-      .flatMap((payload) => parseKernelAddress(payload) ?? []);
+    this.#addresses ??= this.#dumpAddresses(0);
     return this.#addresses;
   }
 
-  /** The routes of protocol 77, in all tables. */
-  ownRoutes(): readonly KernelRoute[] {
-    return dumpRoutes(this.#socket, { protocol: MNM_PROTOCOL });
+  /** The addresses of one link, now. */
+  addressesOf(ifindex: number): readonly KernelAddress[] {
+    return this.#dumpAddresses(ifindex);
   }
 
-  /** An address was put or deleted: the next question is answered by the kernel again. */
-  forgetAddresses(): void {
-    this.#addresses = undefined;
+  /** The routes of protocol 77 that leave by this link, in all tables. */
+  ownRoutesBy(ifindex: number): readonly KernelRoute[] {
+    return dumpRoutes(this.#socket, { protocol: MNM_PROTOCOL, oif: ifindex });
+  }
+
+  // The kernel leaves out other links, but for 0.
+  #dumpAddresses(ifindex: number): readonly KernelAddress[] {
+    return this.#socket
+      .dump(MessageType.GETADDR, [formatAddress({ family: AF_INET, index: ifindex })])
+      .flatMap((payload) => parseKernelAddress(payload) ?? []);
   }
 }
 
 /** An IPv4 route as the kernel has it. */
 export type KernelRoute = Readonly<ReturnType<typeof dumpRoutes>[number]>;
 
-/** The routes of a protocol or in a table; the kernel leaves out the others. */
+/**
+ * The routes of a protocol or in a table; the kernel leaves out the others. Of a table they come by
+ * ascending network (fn_trie_dump in net/ipv4/fib_trie.c), and those after `last` are left unread.
+ */
 export function dumpRoutes(
   socket: RouteSocket,
-  { protocol = 0, ...attributes }: { readonly protocol?: number; readonly table?: number },
+  {
+    protocol = 0,
+    ...attributes
+  }: { readonly protocol?: number; readonly table?: number; readonly oif?: number },
+  last = 0xffff_ffff,
 ) {
+  const isPast = (payload: Buffer) => destinationOf(attributesOf(payload, 12)) > last;
   const request = [formatRoute({ family: AF_INET, protocol }), formatRouteAttrs(attributes)];
-  return socket.dump(MessageType.GETROUTE, request).map((payload) => {
+  return socket.dump(MessageType.GETROUTE, request, isPast).map((payload) => {
     // struct rtmsg: family, destination length, source length, TOS, table, protocol.
     const attributes = attributesOf(payload, 12);
     return {
@@ -69,7 +85,7 @@ export function dumpRoutes(
       protocol: payload.readUInt8(5),
       // What is absent is 0, or there are several.
       table: attributes.get(RTA.TABLE)?.readUInt32LE(0) ?? 0,
-      network: attributes.get(RTA.DST)?.readUInt32BE(0) ?? 0,
+      network: destinationOf(attributes),
       metric: attributes.get(RTA.PRIORITY)?.readUInt32LE(0) ?? 0,
       ifindex: attributes.get(RTA.OIF)?.readUInt32LE(0) ?? 0,
       gateway: attributes.get(RTA.GATEWAY)?.readUInt32BE(0) ?? 0,
@@ -77,12 +93,29 @@ export function dumpRoutes(
   });
 }
 
+function destinationOf(route: Attributes): number {
+  return route.get(RTA.DST)?.readUInt32BE(0) ?? 0;
+}
+
 /**
  * The attributes behind a header, by number. The parsers that `netlink` has for them throw at
  * some, such as RTA_VIA.
  */
-function attributesOf(payload: Buffer, header: number): ReadonlyMap<number, Buffer> {
-  return getMap(payload.subarray(header), (data) => data);
+function attributesOf(payload: Buffer, header: number): Attributes {
+  const get = (wanted: number): Buffer | undefined => {
+    // struct rtattr: length with these four bytes, type; the next one at a multiple of four.
+    for (let at = header; at + 4 <= payload.length; ) {
+      const length = payload.readUInt16LE(at);
+      if (payload.readUInt16LE(at + 2) === wanted) return payload.subarray(at + 4, at + length);
+      at += Math.max((length + 3) & ~3, 4);
+    }
+    return undefined;
+  };
+  return { get };
+}
+
+interface Attributes {
+  readonly get: (type: number) => Buffer | undefined;
 }
 
 /** A link as the kernel has it at this moment. */

@@ -103,4 +103,4 @@ function uidOf(user: string | number): number | undefined {
 const values = parseCommandLine();
 if (values.help) process.stdout.write(USAGE);
 else if (values.version) process.stdout.write(`mnm-helper ${VERSION}\n`);
-else await serve(values);
+else void serve(values);

@@ -29,22 +29,10 @@ import * as sys from "./sys.js";
  */
 export class RouteSocket {
   // Without its socket the helper is of no use, so that a refusal ends it.
-  readonly #fd = sys.openSocket(AF_NETLINK, sys.SOCK_RAW, Protocol.ROUTE);
+  #fd = openRouteSocket();
   // As large as the kernel's largest part of a dump.
   readonly #buffer = Buffer.alloc(64 * 1024);
   #sequence = 0;
-
-  constructor() {
-    sys.bind(this.#fd, KERNEL_ADDRESS);
-    // Connected to the kernel: a message of another process never arrives.
-    sys.connect(this.#fd, KERNEL_ADDRESS);
-    for (const option of [Attributes.CAP_ACK, Attributes.EXT_ACK, Attributes.GET_STRICT_CHK]) {
-      sys.setOption(this.#fd, SOL_NETLINK, option, sys.u32(1));
-    }
-    // struct timeval of one second: the deadline of one operation.
-    const second = Buffer.from(new BigInt64Array([1n, 0n]).buffer);
-    sys.setOption(this.#fd, sys.SOL_SOCKET, SO_RCVTIMEO, second);
-  }
 
   /** Makes a change. False when the kernel refuses it with the errno that the caller expects. */
   change(type: number, flags: number, payload: StreamData[], expected?: string): boolean {
@@ -57,17 +45,20 @@ export class RouteSocket {
     return unless(expected, () => this.#exchange(type, 0, payload))?.[0]?.data;
   }
 
-  /** The payloads of all objects, in the kernel's order and from one consistent state. */
-  dump(type: number, payload: StreamData[]): readonly Buffer[] {
+  /**
+   * The payloads of all objects, in the kernel's order and from one consistent state; of no more
+   * than up to the first that `isPast`, for a table may have a million routes.
+   */
+  dump(type: number, payload: StreamData[], isPast = never): readonly Buffer[] {
     for (let attempts = 0; attempts < DUMP_ATTEMPTS; attempts++) {
-      const parts = this.#exchange(type, FlagsGet.DUMP, payload);
+      const parts = this.#exchange(type, FlagsGet.DUMP, payload, isPast);
       const isTorn = parts.some(({ flags }) => (flags & Flags.DUMP_INTR) !== 0);
       if (!isTorn) return parts.map(({ data }) => data);
     }
     throw kernelRefused(-EAGAIN, "The dump was interrupted again and again");
   }
 
-  #exchange(type: number, flags: number, payload: StreamData[]): readonly NetlinkMessage[] {
+  #exchange(type: number, flags: number, payload: StreamData[], isPast = never) {
     this.#sequence = (this.#sequence % 0x7fff_ffff) + 1;
     const seq = this.#sequence;
     const out = new AttrStream();
@@ -82,6 +73,11 @@ export class RouteSocket {
         if (isEnd) throwRefusal(answer);
         else answers.push(answer);
         if (isEnd || (answer.flags & Flags.MULTI) === 0) return answers;
+        if (!isPast(answer.data)) continue;
+        // The rest of the listing goes with its socket.
+        sys.closeLater(this.#fd);
+        this.#fd = openRouteSocket();
+        return answers;
       }
     }
   }
@@ -93,6 +89,22 @@ export class RouteSocket {
     // A copy, since the caller keeps parts of it while the buffer is used again.
     return parseMessages(Buffer.from(this.#buffer.subarray(0, length)));
   }
+}
+
+const never = (_payload: Buffer): boolean => false;
+
+function openRouteSocket(): sys.Fd {
+  const fd = sys.openSocket(AF_NETLINK, sys.SOCK_RAW, Protocol.ROUTE);
+  sys.bind(fd, KERNEL_ADDRESS);
+  // Connected to the kernel: a message of another process never arrives.
+  sys.connect(fd, KERNEL_ADDRESS);
+  for (const option of [Attributes.CAP_ACK, Attributes.EXT_ACK, Attributes.GET_STRICT_CHK]) {
+    sys.setOption(fd, SOL_NETLINK, option, sys.u32(1));
+  }
+  // struct timeval of one second: the deadline of one operation.
+  const second = Buffer.from(new BigInt64Array([1n, 0n]).buffer);
+  sys.setOption(fd, sys.SOL_SOCKET, SO_RCVTIMEO, second);
+  return fd;
 }
 
 /** What `run` gives; undefined when the kernel refuses it with that errno. */

@@ -24,6 +24,8 @@ export interface VerbContext extends ApplyContext {
 export function limitsFrom(now: MonotonicMs) {
   return {
     operations: new TokenBucket(now, { perSecond: 500, burst: 5000 }),
+    // Each link has its own limit beside; this one is for what is refused by it.
+    packets: new TokenBucket(now, { perSecond: 2000, burst: 10_000 }),
     dhcpOut: new LinkLimit(now, { perSecond: 5, burst: 10 }),
     dhcpIn: new LinkLimit(now, { perSecond: 50, burst: 50 }),
     arpOut: new LinkLimit(now, { perSecond: 2, burst: 6 }),
@@ -47,7 +49,7 @@ export class Verbs {
   }
 
   apply({ operations }: pb.ApplyRequest): pb.ApplyResponse {
-    this.#admit(operations.length);
+    this.#admit(operations.length, "operations");
     return { results: applyOperations(operations, this.#context) };
   }
 
@@ -114,18 +116,18 @@ export class Verbs {
     items: readonly T[],
     run: (item: T, context: OperationContext) => void,
   ) {
-    this.#admit(items.length);
+    this.#admit(items.length, "packets");
     const context = { ...this.#context, facts: new KernelFacts(this.#context.socket) };
     const runOne = (item: T) => resultOf(`${verb} ${describe(item)}`, () => run(item, context));
     return { results: items.map(runOne) };
   }
 
-  #admit(count: number): void {
+  #admit(count: number, kind: "operations" | "packets"): void {
     if (count < 1 || count > MOST_ITEMS) {
       throw new CallError(status.INVALID_ARGUMENT, `${count} items are not 1 to ${MOST_ITEMS}`);
     }
-    if (this.#context.limits.operations.take(count)) return;
-    throw new CallError(status.RESOURCE_EXHAUSTED, "More than 500 operations a second");
+    if (this.#context.limits[kind].take(count)) return;
+    throw new CallError(status.RESOURCE_EXHAUSTED, `Too many ${kind} a second`);
   }
 
   #open(kind: "dhcp" | "arp", options: PortOptions, take: Take): void {

@@ -13,7 +13,7 @@ import { describeTimes, percentile } from "./times.js";
 const STATIC_LINKS = 40;
 const MOST_ROUNDS = 60;
 /** As many kills as have to hit a batch that is half done. */
-const WANTED_HITS = 6;
+const WANTED_HITS = 20;
 /** How long after the first change of a batch the helper is killed at the latest. */
 const WITHIN_US = 8_000;
 const PATIENCE_MS = 30_000;

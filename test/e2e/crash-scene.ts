@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { LinkState, type NetworkManagerClient } from "@mnm/proto/network-manager";
-import { Lab, type LabOptions, type PingCount, type PingStream, until } from "../lab/index.js";
+import {
+  Lab,
+  type LabOptions,
+  type PingCount,
+  type PingStream,
+  type StartOptions,
+  until,
+} from "../lab/index.js";
 import type { Program } from "../lab/program.js";
 import { Churn, type Random } from "./churn.js";
 import { kernelText, ours } from "./kernel-text.js";
@@ -45,10 +52,20 @@ export class CrashScene implements AsyncDisposable {
     this.#client = clientOf(parts.lab);
   }
 
-  static async start(random: Random, options: LabOptions = { uplinks: 4 }): Promise<CrashScene> {
-    const lab = await Lab.create(options);
+  /** What `start` says is for the first start of the programs. */
+  static async start(
+    random: Random,
+    options: LabOptions & { readonly start?: Readonly<Record<Victim, StartOptions>> } = {
+      uplinks: 4,
+    },
+  ): Promise<CrashScene> {
+    const { start, ...labOptions } = options;
+    const lab = await Lab.create(labOptions);
     try {
-      const programs = await Promise.all([lab.startHelper(), lab.startController()]);
+      const programs = await Promise.all([
+        lab.startHelper(start?.helper),
+        lab.startController(start?.controller),
+      ]);
       const address = lab.isps[0]?.numbers.address ?? "";
       await until(async () => (await lab.whoami({ address })) === 0, {
         timeoutMs: PATIENCE_MS,
@@ -82,6 +99,34 @@ export class CrashScene implements AsyncDisposable {
     await starting;
     const since = during === undefined ? startedAt : Math.max(startedAt, lastEventAt);
     return await this.converged(since);
+  }
+
+  /** Does one thing to an uplink; resolves when the kernel shows it. */
+  act(): Promise<void> {
+    return this.churn.act(this.#client);
+  }
+
+  /** What a stranger does: removes an object of ours, where there is one. */
+  async strike(): Promise<void> {
+    const { host, isps } = this.lab;
+    const { index, numbers } = isps[1 + this.#random(isps.length - 1)] ?? isps[0] ?? assert.fail();
+    const strikes = [
+      ["rule", "del", "priority", "10000", "from", numbers.address],
+      ["rule", "del", "priority", "9000", "oif", this.lab.linkName(index)],
+      ["route", "flush", "table", String(7701 + index)],
+      ["addr", "del", `${numbers.address}/24`, "dev", this.lab.linkName(index)],
+    ];
+    const strike = strikes[this.#random(strikes.length)] ?? [];
+    await host.exec("ip", "-4", ...strike);
+  }
+
+  get pids(): Readonly<Record<Victim, number>> {
+    return { helper: this.#helper.pid, controller: this.#controller.pid };
+  }
+
+  /** How many events there have been since the controller started. */
+  async events(): Promise<number> {
+    return Number((await statusOf(this.#client)).lastSequence);
   }
 
   /** Waits until the kernel holds the plan, and gives how long after `since` that was. */

@@ -5,7 +5,7 @@ import { CrashScene, textOf, type Victim } from "./crash-scene.js";
 import { describeTimes, percentile } from "./times.js";
 
 /** As many as fit into a minute; `make soak` has 200. */
-const KILLS = Number(process.env["KILLS"] ?? 40);
+const KILLS = Number(process.env["KILLS"] ?? 50);
 
 /** The goal for the time from the start of the program until the kernel holds the plan. */
 const GOALS_MS: Readonly<Record<Victim, number>> = { helper: 1_000, controller: 2_000 };

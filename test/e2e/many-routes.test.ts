@@ -50,6 +50,14 @@ test("a million foreign routes in main cost neither memory nor time", async (con
   const moreKb = withRoutes.residentKb - without.residentKb;
   assert.ok(moreKb <= 10 * 1024, `${moreKb} KB more`);
 
+  // The helper finds our default in its place, and looks whose it is.
+  const swapped = await scenario.lab.mnmctl("set-metric", "wan1", "1000", "--swap");
+  assert.equal(swapped.code, 0, swapped.stderr);
+  const exchange = difference(cost(), withRoutes);
+  report("an exchange of metrics with them", exchange);
+  assert.ok(exchange.cpuMs <= 1_000, `${exchange.cpuMs} ms of CPU`);
+  assert.ok(exchange.residentKb <= 10 * 1024, `${exchange.residentKb} KB more`);
+
   // What another program put among them is seen, and nothing of it is missing.
   const refused = await scenario.lab.mnmctl("set-metric", "wan1", `${FOREIGN_METRIC}`);
   assert.match(refused.stderr, /another program/);

@@ -103,13 +103,13 @@ function addresses(): readonly string[] {
   }).flat();
 }
 
-/** Defaults in main, which the controller follows, and routes in its own tables. */
+/** On a link that keeps what it has. Defaults in main, which the controller follows, and routes in its own tables. */
 function routes(): readonly string[] {
   return Array.from({ length: 2_000 }, (_, index) => {
     const route =
       index % 2 === 0
-        ? `default dev x6 metric ${40_000 + index}`
-        : `192.0.2.${index & 255} dev x6 table 7702 metric ${index}`;
+        ? `default dev x4 metric ${40_000 + index}`
+        : `192.0.2.${index & 255} dev x4 table 7702 metric ${index}`;
     return index % 40 === 0 ? [`route add ${route}`] : [`route add ${route}`, `route del ${route}`];
   }).flat();
 }

@@ -19,6 +19,7 @@ import { type ControllerIdentity, encodeLink, encodeStatus } from "./api-encode.
 import { type CallRefusal, encodeProblem, refusalOf, refuseWith } from "./api-fault.js";
 import { addReflection } from "./reflection.js";
 import { Subscription } from "./subscription.js";
+import { hasHungUp } from "./sys.js";
 
 export interface ApiDependencies {
   readonly identity: ControllerIdentity;
@@ -46,6 +47,12 @@ const CHANNEL_OPTIONS = {
   "grpc.enable_channelz": 0,
 };
 
+/** As many may be connected at once; the other descriptors are for ourselves. */
+const MOST_CONNECTIONS = 1_000;
+/** Connections are looked at this long after one was accepted, and again while there are many. */
+const SWEEP_AFTER_MS = 5_000;
+const MANY_CONNECTIONS = 32;
+
 /** A subscriber that was cut has this long to read why. */
 const CLOSE_AFTER_MS = 5_000;
 
@@ -59,6 +66,7 @@ export class ApiServer {
   readonly #sockets = new Set<Socket>();
   #listener: Server | undefined;
   #path: string | undefined;
+  #sweepTimer: NodeJS.Timeout | undefined;
 
   constructor(dependencies: ApiDependencies) {
     this.#dependencies = dependencies;
@@ -69,6 +77,7 @@ export class ApiServer {
     await refuseIfTaken(path);
     rmSync(`${path}.new`, { force: true });
     const listener = createServer((socket) => this.#accept(socket));
+    listener.maxConnections = MOST_CONNECTIONS;
     await new Promise<void>((resolve, reject) => {
       listener.once("error", reject);
       listener.listen(`${path}.new`, resolve);
@@ -90,12 +99,14 @@ export class ApiServer {
     this.#listener?.close();
     // Node removes the name that it listened on, which is not this one any more.
     if (this.#path !== undefined) rmSync(this.#path, { force: true });
+    clearTimeout(this.#sweepTimer);
     for (const socket of this.#sockets) socket.destroy();
   }
 
   /** A server for each connection: what it may do, and how to close it, go with the connection. */
   #accept(socket: Socket): void {
     this.#sockets.add(socket);
+    this.#sweepSoon();
     const server = new GrpcServer(CHANNEL_OPTIONS);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
@@ -105,6 +116,18 @@ export class ApiServer {
     server.addService(NetworkManagerService, this.#handlers(socket));
     addReflection(server);
     server.createConnectionInjector(ServerCredentials.createInsecure()).injectConnection(socket);
+  }
+
+  /**
+   * Node 20 neither ends nor reads on after some malformed frames, and never learns that the peer
+   * has gone: each such connection would keep its descriptor for ever.
+   */
+  #sweepSoon(): void {
+    this.#sweepTimer ??= setTimeout(() => {
+      this.#sweepTimer = undefined;
+      for (const socket of this.#sockets) if (hasHungUp(fdOf(socket))) socket.destroy();
+      if (this.#sockets.size > MANY_CONNECTIONS) this.#sweepSoon();
+    }, SWEEP_AFTER_MS);
   }
 
   #handlers(socket: Socket): NetworkManagerServer {

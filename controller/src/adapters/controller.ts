@@ -125,8 +125,10 @@ class Controller {
   }
 
   async run(): Promise<void> {
-    await this.#api.listen(this.#start.socket);
+    // What takes time is begun before; what a second controller must not do comes after.
     this.#loop.post({ kind: "wake" });
+    this.#helper.prepare();
+    await this.#api.listen(this.#start.socket);
     this.#helper.start();
     process.on("SIGHUP", () => {
       this.#log.reopen();

@@ -17,6 +17,8 @@ const FIRST_RETRY_MS = 10;
 const LAST_RETRY_MS = 500;
 /** Adds a fifth at most to the time that the helper is away, half a second when that is long. */
 const RETRY_GROWTH = 1.2;
+/** A connection that ends sooner is no better than none. */
+const LASTING_MS = 100;
 const CALL_DEADLINE_MS = 5_000;
 
 export interface HelperClientDependencies {
@@ -64,19 +66,30 @@ export class HelperClient {
     this.#socketPath = options.socketPath;
   }
 
-  /** Begins to connect, and goes on for ever. */
+  /** Connects without a word: the helper drops whom it served before only at Hello. */
+  prepare(): void {
+    if (!existsSync(this.#socketPath)) return;
+    this.#client = this.#makeClient();
+    this.#client.getChannel().getConnectivityState(true);
+  }
+
+  #makeClient(): GrpcClient {
+    return new GrpcClient(`unix:${this.#socketPath}`, credentials.createInsecure(), {
+      // A shared subchannel would carry the back-off of the last attempt over to this one.
+      "grpc.use_local_subchannel_pool": 1,
+      "grpc.max_receive_message_length": 4 * 1024 * 1024,
+    });
+  }
+
+  /** Says Hello, and goes on for ever. */
   start(): void {
     // Cheaper than a connection attempt while the helper has not started.
     if (!existsSync(this.#socketPath)) {
       this.#lost(`no socket at ${this.#socketPath}; is mnm-helper running?`);
       return;
     }
-    const client = new GrpcClient(`unix:${this.#socketPath}`, credentials.createInsecure(), {
-      // A shared subchannel would carry the back-off of the last attempt over to this one.
-      "grpc.use_local_subchannel_pool": 1,
-      "grpc.max_receive_message_length": 4 * 1024 * 1024,
-    });
-    this.#client = client;
+    this.#client ??= this.#makeClient();
+    const client = this.#client;
     const options = { deadline: Date.now() + CALL_DEADLINE_MS };
     client.hello({ protocolVersion: PROTOCOL_VERSION }, new Metadata(), options, (error, hello) => {
       if (client !== this.#client) return;
@@ -115,24 +128,24 @@ export class HelperClient {
   openPackets(links: readonly LinkRef[]): void {
     const client = this.#client;
     if (client === undefined || !this.#isReady) return;
-    client.openPackets(
-      { links: links.map(encodeLinkRef) },
-      new Metadata(),
-      deadline(),
-      (error, response) => {
-        if (client !== this.#client) return;
-        const refused = { code: "malformed", field: "", errno: "", kernelText: "" } as const;
-        const results = links.map(({ ifindex }, index) => {
-          const result = response?.results[index];
-          const outcome = result === undefined ? undefined : decodeResult(result);
-          if (outcome?.kind === "done") return { ifindex, refusal: undefined };
-          const refusal =
-            outcome?.kind === "refused" ? outcome.refusal : { ...refused, text: describe(error) };
-          return { ifindex, refusal };
-        });
-        this.#post({ kind: "packets-opened", results });
-      },
-    );
+    for (const batch of batchesOf(links)) this.#openPackets(client, batch);
+  }
+
+  #openPackets(client: GrpcClient, batch: readonly LinkRef[]): void {
+    const request = { links: batch.map(encodeLinkRef) };
+    client.openPackets(request, new Metadata(), deadline(), (error, response) => {
+      if (client !== this.#client) return;
+      const refused = { code: "malformed", field: "", errno: "", kernelText: "" } as const;
+      const results = batch.map(({ ifindex }, index) => {
+        const result = response?.results[index];
+        const outcome = result === undefined ? undefined : decodeResult(result);
+        if (outcome?.kind === "done") return { ifindex, refusal: undefined };
+        const refusal =
+          outcome?.kind === "refused" ? outcome.refusal : { ...refused, text: describe(error) };
+        return { ifindex, refusal };
+      });
+      this.#post({ kind: "packets-opened", results });
+    });
   }
 
   closePackets(ifindexes: readonly Ifindex[]): void {
@@ -257,7 +270,7 @@ export class HelperClient {
     this.#client = undefined;
     this.#streams = [];
     // A helper that ends each connection at once must not be asked 60 times a second.
-    const hasLasted = this.#isReady && performance.now() - this.#readyAtMs > LAST_RETRY_MS;
+    const hasLasted = this.#isReady && performance.now() - this.#readyAtMs > LASTING_MS;
     if (hasLasted) this.#retryMs = FIRST_RETRY_MS;
     this.#isReady = false;
     if (this.#closed) return;
@@ -286,7 +299,7 @@ function isTimer(value: unknown): value is NodeJS.Timeout {
   return value instanceof Object && "hasRef" in value && "refresh" in value;
 }
 
-/** DHCP messages have 300 bytes: well within the 64 KiB that the helper takes. */
+/** The helper takes 256 items a call, and 64 KiB; DHCP messages have 300 bytes. */
 const MESSAGES_PER_CALL = 64;
 
 function* batchesOf<T>(items: readonly T[]): Iterable<readonly T[]> {

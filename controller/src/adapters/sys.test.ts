@@ -10,6 +10,7 @@ import {
   attachFilter,
   bootClockMs,
   closeSocket,
+  hasHungUp,
   notify,
   openRouteSocket,
   peerCredentials,
@@ -70,6 +71,30 @@ test("credentials and groups of the peer are those it had when it connected", as
   assert.deepEqual([...(peerGroups(fd) ?? [])].sort(), [...(ids.groups ?? [])].sort());
   peer.end("x");
   await once(child, "exit");
+});
+
+test("a socket has hung up when its peer sends no more, whatever is still to be read", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "mnm-sys-"));
+  const server = await listen(join(directory, "socket"));
+  t.after(() => {
+    server.close();
+    rmSync(directory, { recursive: true });
+  });
+  const client = connect(join(directory, "socket"));
+  const [peer]: Socket[] = await once(server, "connection");
+  assert.ok(peer);
+  peer.pause();
+  const fd = descriptorOf(peer);
+  assert.equal(hasHungUp(fd), false);
+  client.write("never read");
+  assert.equal(hasHungUp(fd), false);
+  client.end();
+  await once(client, "finish");
+  assert.equal(hasHungUp(fd), true);
+  client.destroy();
+  await once(client, "close");
+  assert.equal(hasHungUp(fd), true);
+  peer.destroy();
 });
 
 test("a descriptor that is no connected unix socket has no credentials", async () => {

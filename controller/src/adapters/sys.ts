@@ -48,6 +48,7 @@ const libc: {
   readonly getsockopt: (...args: [...SocketOption, Uint8Array, Uint8Array]) => number;
   readonly setsockopt: (...args: [...SocketOption, Uint8Array, number]) => number;
   readonly setFilter: (...args: [...SocketOption, FilterProgram, number]) => number;
+  readonly poll: (descriptors: Uint8Array, count: number, timeoutMs: number) => number;
 } = {
   clockGettime: library.func("int clock_gettime(int clock, void *time)"),
   timerfdCreate: library.func("int timerfd_create(int clock, int flags)"),
@@ -72,6 +73,7 @@ const libc: {
   setFilter: library.func(
     "int setsockopt(int fd, int level, int name, sock_fprog *value, uint32_t length)",
   ),
+  poll: library.func("int poll(void *descriptors, unsigned long count, int timeoutMs)"),
 };
 
 type SocketOption = [fd: number, level: number, name: number];
@@ -168,6 +170,17 @@ export function peerGroups(fd: number): readonly number[] | undefined {
     socketOption(fd, SOL_SOCKET, SO_PEERGROUPS, Buffer.alloc(65_536 * 4));
   if (value === undefined) return undefined;
   return Array.from({ length: value.length / 4 }, (_, index) => value.readUInt32LE(index * 4));
+}
+
+const POLLRDHUP = 0x2000;
+
+/** Whether the peer of a connected unix socket has closed it, or will send no more. */
+export function hasHungUp(fd: number): boolean {
+  // `struct pollfd`: descriptor, what to look for, what was found.
+  const descriptor = Buffer.alloc(8);
+  descriptor.writeInt32LE(fd, 0);
+  descriptor.writeInt16LE(POLLRDHUP, 4);
+  return libc.poll(descriptor, 1, 0) > 0 && (descriptor.readInt16LE(6) & POLLRDHUP) !== 0;
 }
 
 const AF_UNIX = 1;

@@ -90,12 +90,10 @@ export class Convergence {
     const isSettled = isWithdrawing || isComplete(this.#registry, uplinks);
     this.#inheritance.review({ isComplete: isSettled, wants }, outbox.now);
     const permitted = operations.filter((operation) => this.#inheritance.permits(operation));
-    const { due, repairs } = this.repairs.due(permitted, outbox.now);
-    for (const repair of repairs) this.#announceRepair(repair, outbox);
     for (const over of this.repairs.contention.calm(outbox.now)) this.#announceCalm(over, outbox);
     const mayResend = this.#resendAt === undefined || this.#resendAt <= outbox.now;
     const canSend = isHelperReady && this.#inFlight === undefined && mayResend;
-    this.#ready = canSend ? due.slice(0, MAX_BATCH) : [];
+    this.#ready = canSend ? this.#dueOf(permitted, outbox) : [];
     const isWaitedFor = (operation: Operation) => !this.repairs.isContended(operation);
     this.isMainSettled = !operations.some(
       (operation) => isOnMain(operation) && isWaitedFor(operation),
@@ -108,6 +106,13 @@ export class Convergence {
         (operation.link !== undefined || isWaitedFor(operation)),
     );
     return { ...outstandingOf(essential), isQuiet };
+  }
+
+  #dueOf(operations: readonly Operation[], outbox: Outbox): readonly Operation[] {
+    const ordered = this.#reconciler.ordered(operations);
+    const { due, repairs } = this.repairs.due(ordered, outbox.now);
+    for (const repair of repairs) this.#announceRepair(repair, outbox);
+    return due.slice(0, MAX_BATCH);
   }
 
   /** Looks at everything next time, whether or not anything was reported. */

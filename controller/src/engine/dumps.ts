@@ -11,7 +11,7 @@ const MIN_PAUSE_MS = 500;
  * While the overruns go on, each pause is twice the one before, up to this: the model has to be right
  * again within 2 s of the last change, whichever notification was lost.
  */
-const MAX_PAUSE_MS = 1_500;
+const MAX_PAUSE_MS = 1_000;
 /** A dump that the kernel says was interrupted is asked for again soon, and then ever later. */
 const FIRST_RETRY_MS = 50;
 /** What takes longer, on a host with very many objects, is followed by four times as much rest. */
@@ -38,7 +38,7 @@ interface Underway {
  * are kept and applied once more on top of it: the dump may be older than they are.
  */
 export class Dumps {
-  #wanted: Scope | undefined = "everything";
+  readonly #wanted = new Set<Scope>(["everything"]);
   #because: Resync | undefined;
   /** For everything. */
   #notBefore: Instant | undefined;
@@ -51,7 +51,7 @@ export class Dumps {
   #under: Underway | undefined;
 
   want(scope: Scope): void {
-    if (this.#wanted !== "everything") this.#wanted = scope;
+    this.#wanted.add(scope);
   }
 
   /** Wants everything, and tells subscribers so once it is asked for: overruns come in hundreds. */
@@ -83,14 +83,13 @@ export class Dumps {
   ask(outbox: Outbox): void {
     const { now } = outbox;
     if (this.#auditAt !== undefined && this.#auditAt <= now) this.want("everything");
-    const what = this.#wanted;
+    const what = this.#nextAt(now);
     if (what === undefined || this.#under !== undefined) return;
-    const due = this.#dueFor(what);
-    if (due !== undefined && due > now) return;
     this.#number += 1;
     this.#under = { number: this.#number, what, askedAt: now, since: [] };
-    this.#wanted = undefined;
+    this.#wanted.delete("routes");
     if (what === "everything") {
+      this.#wanted.delete("everything");
       this.#pause(now);
       this.#announce(outbox);
     }
@@ -99,8 +98,16 @@ export class Dumps {
 
   deadline(): Instant | undefined {
     if (this.#under !== undefined) return undefined;
-    const due = this.#wanted === undefined ? undefined : this.#dueFor(this.#wanted);
-    return earliest([due, this.#auditAt]);
+    const due = [...this.#wanted].map((what) => this.#dueFor(what));
+    return earliest([...due, this.#auditAt]);
+  }
+
+  /** Everything, if it may be asked for, for that has the routes in it; else the routes. */
+  #nextAt(now: Instant): Scope | undefined {
+    return (["everything", "routes"] as const).find((what) => {
+      const due = this.#dueFor(what);
+      return this.#wanted.has(what) && (due === undefined || due <= now);
+    });
   }
 
   #end(number: number, now: Instant): Underway | undefined {

@@ -134,6 +134,8 @@ export class Engine {
       case "notifications": {
         this.#dumps.note(event.batch);
         const changes = event.batch.flatMap((notification) => this.#kernel.apply(notification));
+        // At once: a dump that is under way was asked for before this, and will make them look fresh.
+        if (this.#kernel.routesAreStale) this.#dumps.want("routes");
         this.#observe(changes, outbox);
         break;
       }

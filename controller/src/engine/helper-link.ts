@@ -69,6 +69,8 @@ export class HelperLink {
   /** They went with the connection. */
   #closePorts(managed: Iterable<ManagedLink>): void {
     for (const link of managed) {
+      // So did, perhaps, what it was to send, or an answer: what is being asked is asked again.
+      if (link.port === "open") link.sendFailed = true;
       link.port = "closed";
       forgetGuard(link);
     }

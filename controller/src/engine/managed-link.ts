@@ -67,7 +67,7 @@ export class ManagedLink {
   /** Of DHCP and ARP: sent, received and refused messages by reason. */
   readonly counters = new Map<string, number>();
   port: "closed" | "opening" | "open" = "closed";
-  /** A DHCP message could not be sent; the exchange is begun again once the port is open. */
+  /** A DHCP message was not sent, or its answer may be lost; the exchange is begun again once the port is open. */
   sendFailed = false;
   memory: LeaseMemory = { kind: "unread" };
   /** DHCP has begun on it in this run of ours. */

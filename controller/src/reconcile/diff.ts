@@ -119,10 +119,23 @@ export function inOrder(
   );
   const rank = (operation: Operation): number =>
     isFenceOf(operation, foreign) ? FENCE_OF_FOREIGN_RANK : rankOf(operation);
+  const sorted = puts.toSorted((a, b) => rank(a) - rank(b));
   return [
-    ...puts.toSorted((a, b) => rank(a) - rank(b)),
+    // Links do not wait for one another, but in an exchange of metrics.
+    ...(temporary.length > 0 ? sorted : byLink(sorted)),
     ...deletes.toSorted((a, b) => rank(b) - rank(a)),
   ];
+}
+
+/** The same order within each link, one link after the other; what is of no link comes first. */
+function byLink(operations: readonly Operation[]): readonly Operation[] {
+  const groups = new Map<Ifindex | undefined, Operation[]>([[undefined, []]]);
+  for (const operation of operations) {
+    const group = groups.get(operation.link?.ifindex);
+    if (group === undefined) groups.set(operation.link?.ifindex, [operation]);
+    else group.push(operation);
+  }
+  return [...groups.values()].flat();
 }
 
 /**

@@ -157,6 +157,9 @@ export class KernelModel implements KernelView {
     const before = this.links.get(link.ifindex);
     // The same object for the same link, so that whoever compares objects sees no change.
     if (before !== undefined && JSON.stringify(before) === JSON.stringify(link)) return [];
+    if (before !== undefined && isAnother(before, link)) {
+      return [...this.#removeLink(link.ifindex), ...this.#putLink(link)];
+    }
     this.links.set(link.ifindex, link);
     if (before === undefined) return [{ kind: "link-added", link }];
     // Its routes are flushed without a notification (fib_disable_ip in net/ipv4/fib_frontend.c).
@@ -257,6 +260,20 @@ export class KernelModel implements KernelView {
     if (this.routesAreStale) return;
     this.routesAreStale = [...this.routes.values()].some((route) => route.ifindex === ifindex);
   }
+}
+
+/**
+ * Whether the link has only the ifindex of the one before: that it went was lost in an overrun. What
+ * was that one's must not go over to it. A name may change, and so may a MAC; a link of which both
+ * did between two looks is another one, and if it is not after all, it loses no more than a moment.
+ */
+function isAnother(before: Link, link: Link): boolean {
+  const isRenamed = before.name !== link.name;
+  const isElsewhere =
+    before.infoKind !== link.infoKind ||
+    before.parentDevice !== link.parentDevice ||
+    before.permanentMac !== link.permanentMac;
+  return isElsewhere || (isRenamed && before.mac !== link.mac);
 }
 
 function keyOfAddress({ ifindex, address, length }: KernelAddress): ObjectKey {

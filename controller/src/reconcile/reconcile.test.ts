@@ -23,11 +23,11 @@ describe("reconcile, as uplinks come and go", () => {
       name: "first uplink: fenced in before its address, rules before the default in main",
       uplinks: [makeUplink(1)],
       want: `
+ip rule add priority 9500 lookup main suppress_prefixlength 0 protocol 77
 ip rule add priority 10500 from 10.1.0.2 unreachable protocol 77
 ip address replace 10.1.0.2/24 broadcast 10.1.0.255 dev wan1 noprefixroute valid_lft of the lease proto 77
 ip route replace 10.1.0.0/24 table 7701 dev wan1 src 10.1.0.2 proto 77
 ip route replace default table 7701 via 10.1.0.1 dev wan1 src 10.1.0.2 proto 77
-ip rule add priority 9500 lookup main suppress_prefixlength 0 protocol 77
 ip rule add priority 9000 oif wan1 lookup 7701 protocol 77
 ip rule add priority 10000 from 10.1.0.2 lookup 7701 protocol 77
 ip rule add priority 21001 to 10.1.0.0/24 lookup 7701 protocol 77
@@ -182,7 +182,7 @@ test("Reconciler comes to the same as diffKernel(), whatever happens in between"
         disturb(kernel, disturbance);
         if (disturbance.isAudited) reconciler.audit();
         reconciler.plan(uplinks);
-        const operations = reconciler.operations();
+        const operations = reconciler.ordered(reconciler.operations());
         const whole = diffKernel(planRouting(uplinks), [], kernel.model);
         assert.deepEqual(rendered(operations), rendered(whole));
         // Without its link the fake kernel takes nothing.
@@ -198,7 +198,7 @@ test("Reconciler looks at nothing when nothing changed", () => {
   const reconciler = new Reconciler(kernel.model);
   const uplinks = [makeUplink(1), makeUplink(2)];
   assert.equal(reconciler.plan(uplinks), true);
-  kernel.run(reconciler.operations());
+  kernel.run(reconciler.ordered(reconciler.operations()));
   assert.deepEqual(reconciler.operations(), []);
   assert.equal(reconciler.plan(uplinks), false);
   assert.deepEqual(kernel.model.takeTouched(), []);

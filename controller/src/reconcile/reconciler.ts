@@ -22,8 +22,11 @@ export class Reconciler {
   #shares = new Map<Uplink, Share>();
   #sharedKeys: readonly ObjectKey[] = [];
   #settings = new Map<ObjectKey, WantedSettings>();
-  /** Keys that differ, or may. */
-  readonly #open = new Set<ObjectKey>();
+  /** What is to be done about the keys that differ. */
+  readonly #open = new Map<ObjectKey, readonly Operation[]>();
+  /** Keys that the plan touched since they were last compared. */
+  readonly #touched = new Set<ObjectKey>();
+  #linksVersion = -1;
 
   constructor(kernel: KernelModel) {
     this.#kernel = kernel;
@@ -72,9 +75,10 @@ export class Reconciler {
     this.#drop(this.#sharedKeys);
     this.#shares = new Map();
     this.#sharedKeys = [];
-    for (const key of this.#settings.keys()) this.#open.add(key);
+    for (const key of this.#settings.keys()) this.#touched.add(key);
     const { routes, rules, addresses } = this.#kernel;
-    for (const map of [routes, rules, addresses]) for (const key of map.keys()) this.#open.add(key);
+    for (const map of [routes, rules, addresses])
+      for (const key of map.keys()) this.#touched.add(key);
   }
 
   /** Takes the settings that links should have now. */
@@ -86,21 +90,31 @@ export class Reconciler {
       const key = operationKey(put);
       this.#settings.set(key, wanted);
       this.#wanted.set(key, put);
-      if (!isSameWish(before.get(key), wanted)) this.#open.add(key);
+      if (!isSameWish(before.get(key), wanted)) this.#touched.add(key);
       before.delete(key);
     }
     this.#drop([...before.keys()]);
   }
 
-  /** What is to be done now, in an order that is safe to perform. */
+  /** What is to be done now, in no order; {@link ordered} puts it into one. */
   operations(): readonly Operation[] {
-    for (const key of this.#kernel.takeTouched()) this.#open.add(key);
-    const operations: Operation[] = [];
-    for (const key of this.#open) {
+    const { links } = this.#kernel;
+    // Operations name their links.
+    const isOtherLinks = links.version !== this.#linksVersion;
+    this.#linksVersion = links.version;
+    if (isOtherLinks) for (const key of this.#open.keys()) this.#touched.add(key);
+    for (const key of this.#kernel.takeTouched()) this.#touched.add(key);
+    for (const key of this.#touched) {
       const differences = compare(key, this.#wanted.get(key), this.#kernel);
       if (differences === undefined) this.#open.delete(key);
-      else operations.push(...differences);
+      else this.#open.set(key, differences);
     }
+    this.#touched.clear();
+    return [...this.#open.values()].flat();
+  }
+
+  /** Operations in an order that is safe to perform, with the second homes that an exchange needs. */
+  ordered(operations: readonly Operation[]): readonly Operation[] {
     return inOrder(operations, this.#wanted, this.#kernel);
   }
 
@@ -108,7 +122,7 @@ export class Reconciler {
     return puts.map((put) => {
       const key = operationKey(put);
       this.#wanted.set(key, put);
-      this.#open.add(key);
+      this.#touched.add(key);
       return key;
     });
   }
@@ -116,7 +130,7 @@ export class Reconciler {
   #drop(keys: readonly ObjectKey[]): void {
     for (const key of keys) {
       this.#wanted.delete(key);
-      this.#open.add(key);
+      this.#touched.add(key);
     }
   }
 }

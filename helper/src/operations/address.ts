@@ -58,7 +58,6 @@ export function putAddress(request: PutAddress, context: check.OperationContext)
     netlink.attribute(IFA.PROTO, putU8(MNM_PROTOCOL)),
   ];
   const isNew = socket.change(MessageType.NEWADDR, netlink.CREATE_EXCL, payload, "EEXIST");
-  facts.forgetAddresses();
   if (isNew) return;
   const holders = findOurs(facts, { ifindex: link.ifindex, address, length });
   // NLM_F_REPLACE changes lifetimes and nothing else (inet_rtm_newaddr in net/ipv4/devinet.c),
@@ -86,7 +85,6 @@ export function deleteAddress(request: DeleteAddress, context: check.OperationCo
     // It may have expired since the look.
     context.socket.change(MessageType.DELADDR, 0, payload, "EADDRNOTAVAIL");
   }
-  context.facts.forgetAddresses();
 }
 
 function lengthOf({ prefixLength }: PutAddress | DeleteAddress): net.PrefixLength {
@@ -100,10 +98,9 @@ function findOurs(
   facts: Facts,
   key: { readonly ifindex: number; readonly address: net.Ipv4; readonly length: number },
 ): readonly KernelAddress[] {
-  const held = facts.addresses().filter((one) => {
-    const isSame = one.ifindex === key.ifindex && one.address === key.address;
-    return isSame && one.prefix.length === key.length;
-  });
+  const held = facts
+    .addressesOf(key.ifindex)
+    .filter((one) => one.address === key.address && one.prefix.length === key.length);
   const other = held.find(({ protocol }) => protocol !== MNM_PROTOCOL);
   if (other !== undefined) throw foreign(other.protocol);
   return held;

@@ -67,11 +67,15 @@ const ADDRESSES = [
   held(4, "198.51.100.1/24", 0),
   held(7, "10.0.0.2/30"),
 ];
-const facts: Facts = {
-  link: (ifindex) => LINKS.find((one) => one.ifindex === ifindex),
-  addresses: () => ADDRESSES,
-  ownRoutes: () => [],
-};
+function factsWith(addresses: readonly KernelAddress[]): Facts {
+  return {
+    link: (ifindex) => LINKS.find((one) => one.ifindex === ifindex),
+    addresses: () => addresses,
+    addressesOf: (ifindex) => addresses.filter((one) => one.ifindex === ifindex),
+    ownRoutesBy: () => [],
+  };
+}
+const facts = factsWith(ADDRESSES);
 const context = { allow: { ...DEFAULT_CONFIG, links: ["wan*"] }, facts };
 
 function ref(name: string): LinkRef {
@@ -194,7 +198,7 @@ describe("checkPutAddress()", () => {
 
   test("refuses the seventeenth on one link, but refreshes the sixteenth", () => {
     const many = Array.from({ length: 16 }, (_, at) => held(2, `192.0.2.${at + 10}/24`));
-    const full = { ...context, facts: { ...facts, addresses: () => many } };
+    const full = { ...context, facts: factsWith(many) };
     const put = (text: string) => () =>
       address.checkPutAddress(
         { link: ref("wan1"), address: ip4(text), prefixLength: 24, validSec: 1 },
@@ -219,7 +223,7 @@ describe("checkDeleteAddress()", () => {
   }
 
   test("refuses one of another program", () => {
-    const foreign = { ...facts, addresses: () => [held(2, "192.0.2.2/24", 0)] };
+    const foreign = factsWith([held(2, "192.0.2.2/24", 0)]);
     const request = { link: ref("wan1"), address: ip4("192.0.2.2"), prefixLength: 24 };
     const check = () => address.checkDeleteAddress(request, { ...context, facts: foreign });
     assert.equal(outcome(check), "foreign");

@@ -102,7 +102,7 @@ export function checkNotTaken(field: string, address: net.Ipv4, context: CheckCo
 }
 
 export function addressesOf(link: KernelLink, facts: Facts): readonly KernelAddress[] {
-  return facts.addresses().filter(({ ifindex }) => ifindex === link.ifindex);
+  return facts.addressesOf(link.ifindex);
 }
 
 const ARPHRD_ETHER = 1;

@@ -64,7 +64,7 @@ export function putRoute(request: PutRoute, context: check.OperationContext): vo
   // NLM_F_REPLACE takes the first of those with the same key (fib_table_insert in
   // net/ipv4/fib_trie.c). Any foreign one is reason enough to leave all of them alone.
   const { table, metric, destination } = route;
-  for (const held of dumpRoutes(socket, { table })) {
+  for (const held of dumpRoutes(socket, { table }, destination.network)) {
     const isSame = held.metric === metric && held.tos === 0;
     const isHolder = isSame && check.isSamePrefix(held, destination);
     if (isHolder && held.protocol !== MNM_PROTOCOL) throw foreign(held.protocol);

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { EventKind, LinkState } from "@mnm/proto/network-manager";
 import { type Namespace, until } from "../lab/index.js";
 import { kernelText } from "./kernel-text.js";
-import { Scenario } from "./scenario.js";
+import { Scenario, usableLinks } from "./scenario.js";
 
 const SEND_FRAMES = fileURLToPath(new URL("./send-frames.js", import.meta.url));
 const STRANGER = "02:00:00:00:99:99";
@@ -32,6 +32,9 @@ describe("address conflicts", () => {
     assert.ok(found);
     return found.namespace;
   };
+  /** Now, or soon: the stream may have begun after it became so. */
+  const usable = (name: string) =>
+    scenario.log.until(`${name} usable`, (log) => usableLinks(log).has(name));
   const counters = async (name: string): Promise<Readonly<Record<string, bigint>>> =>
     (await scenario.link(name)).dhcp?.counters ?? {};
   const counted = (name: string, counter: string, least = 1) =>
@@ -54,7 +57,7 @@ describe("address conflicts", () => {
 
   test("an address that somebody has is used at once, found out, given up and declined", async () => {
     const { lab, log } = scenario;
-    await log.event(EventKind.UPLINK_USABLE, "wan3");
+    await usable("wan3");
     // The stranger comes first; then the uplink starts anew, with nothing remembered.
     await isp(3).ip("addr", "add", "10.3.0.100/32", "dev", "lan");
     const start = log.events.length;
@@ -82,7 +85,7 @@ describe("address conflicts", () => {
 
   test("a stranger's claim is answered once; the second within 10 s is believed", async () => {
     const { log } = scenario;
-    await log.event(EventKind.UPLINK_USABLE, "wan0");
+    await usable("wan0");
     // Probing is over when the address has been announced twice.
     await counted("wan0", "arp-sent-announcement", 2);
     const start = log.events.length;
@@ -117,10 +120,10 @@ describe("address conflicts", () => {
 
   test("strict: the address is on the link only after nobody answered", async () => {
     const { lab, log } = scenario;
-    await log.event(EventKind.UPLINK_USABLE, "wan1");
+    await usable("wan1");
     const start = log.events.length;
-    assert.equal((await lab.mnmctl("reconnect", "wan1")).code, 0);
     const probes = (await counters("wan1"))["arp-sent-probe"] ?? 0n;
+    assert.equal((await lab.mnmctl("reconnect", "wan1")).code, 0);
     await log.event(EventKind.LEASE_BOUND, "wan1", start);
     assert.doesNotMatch(await lab.host.ip("addr", "show", "dev", "wan1"), /10\.1\.0\.100/);
     assert.equal((await scenario.link("wan1")).state, LinkState.CONFIGURING);
@@ -130,7 +133,7 @@ describe("address conflicts", () => {
   });
 
   test("off: no ARP packet of ours", async () => {
-    await scenario.log.event(EventKind.UPLINK_USABLE, "wan2");
+    await usable("wan2");
     const seen = Object.keys(await counters("wan2"));
     assert.deepEqual(
       seen.filter((name) => name.startsWith("arp-")),

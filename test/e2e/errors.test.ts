@@ -87,10 +87,11 @@ describe("what goes wrong is said in a sentence, and nothing in the kernel chang
     test("somebody else may read, but not change", async () => {
       const socket = lab.launcher.controllerSocket;
       const as = ["setpriv", "--reuid", "65530", "--regid", "65530", "--clear-groups", "--"];
-      const mnmctl = [process.execPath, "/mnmctl.js"];
-      const script = `cp ${process.cwd()}/dist/mnmctl.js ${lab.directory}/mnmctl.js; chmod 644 ${lab.directory}/mnmctl.js`;
-      await lab.host.shell(script);
-      mnmctl[1] = `${lab.directory}/mnmctl.js`;
+      const folder = `${lab.directory}/mnmctl`;
+      await lab.host.shell(
+        `mkdir ${folder}; cp ${process.cwd()}/dist/package.json ${process.cwd()}/dist/mnmctl.* ${folder}; chmod -R a+rX ${folder}`,
+      );
+      const mnmctl = [process.execPath, `${folder}/mnmctl.js`];
       const read = await lab.host.exec(...as, ...mnmctl, "--socket", socket, "status");
       assert.equal(read.code, 4, read.stderr);
       const change = await lab.host.exec(
@@ -116,7 +117,7 @@ describe("what goes wrong is said in a sentence, and nothing in the kernel chang
       const { code, stderr } = await lab.host.exec(
         ...as,
         process.execPath,
-        `${lab.directory}/mnmctl.js`,
+        `${lab.directory}/mnmctl/mnmctl.js`,
         "--socket",
         socket,
         "status",

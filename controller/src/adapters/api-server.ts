@@ -11,6 +11,7 @@ import {
   Fault_Code,
   type NetworkManagerServer,
   NetworkManagerService,
+  type SubscribeResponse,
 } from "@mnm/proto/network-manager";
 import type { ConfigProblem } from "../config/index.js";
 import type { EngineReply, EngineRequest, HostStatus } from "../engine/index.js";
@@ -56,6 +57,23 @@ const MANY_CONNECTIONS = 32;
 /** A subscriber that was cut has this long to read why. */
 const CLOSE_AFTER_MS = 5_000;
 
+const serialized = new WeakMap<SubscribeResponse, Buffer>();
+
+/** An event is the same message for all subscribers: it is serialised once. */
+const SERVICE: typeof NetworkManagerService = {
+  ...NetworkManagerService,
+  subscribe: {
+    ...NetworkManagerService.subscribe,
+    responseSerialize: (response) => {
+      const known = serialized.get(response);
+      if (known !== undefined) return known;
+      const bytes = NetworkManagerService.subscribe.responseSerialize(response);
+      serialized.set(response, bytes);
+      return bytes;
+    },
+  },
+};
+
 /**
  * The public API on its unix socket. What a connection may do is decided from the peer's credentials
  * before a byte is parsed.
@@ -67,6 +85,7 @@ export class ApiServer {
   #listener: Server | undefined;
   #path: string | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
+  #publishing: NodeJS.Immediate | undefined;
 
   constructor(dependencies: ApiDependencies) {
     this.#dependencies = dependencies;
@@ -90,9 +109,15 @@ export class ApiServer {
     this.#listener = listener;
   }
 
-  /** The journal has grown: every subscriber that reads gets its share. */
+  /**
+   * The journal has grown: every subscriber that reads gets its share, once what the controller
+   * itself has to do about it is under way.
+   */
   publish(): void {
-    for (const subscription of this.#subscriptions) subscription.follow();
+    this.#publishing ??= setImmediate(() => {
+      this.#publishing = undefined;
+      for (const subscription of this.#subscriptions) subscription.follow();
+    });
   }
 
   close(): void {
@@ -113,7 +138,7 @@ export class ApiServer {
       this.#sockets.delete(socket);
       server.forceShutdown();
     });
-    server.addService(NetworkManagerService, this.#handlers(socket));
+    server.addService(SERVICE, this.#handlers(socket));
     addReflection(server);
     server.createConnectionInjector(ServerCredentials.createInsecure()).injectConnection(socket);
   }

@@ -28,6 +28,10 @@ const MAX_BACKLOG = 1024;
 const STALLED_AFTER_MS = 1_000;
 const MIN_HEARTBEAT_MS = 1_000;
 
+/** The latest events as messages: the same object for all subscribers, which follow closely. */
+const recent = new Map<JournalEntry, SubscribeResponse>();
+const MOST_RECENT = 128;
+
 /**
  * One subscriber: snapshot first where it is due, then the journal, followed as fast as it is read.
  *
@@ -87,9 +91,9 @@ export class Subscription {
 
   #pump(): void {
     while (!this.#isOver && !this.#isBlocked) {
-      const item = this.#nextItem();
-      if (item === undefined) break;
-      this.#isBlocked = !this.#call.write({ item });
+      const response = this.#nextResponse();
+      if (response === undefined) break;
+      this.#isBlocked = !this.#call.write(response);
     }
     if (this.#isOver) return;
     this.#armHeartbeat();
@@ -99,9 +103,9 @@ export class Subscription {
     }
   }
 
-  #nextItem(): Item | undefined {
+  #nextResponse(): SubscribeResponse | undefined {
     const first = this.#prelude.next();
-    if (first.done !== true) return first.value;
+    if (first.done !== true) return { item: first.value };
     const { journal } = this.#dependencies;
     while (this.#next <= journal.last) {
       const entry = journal.at(this.#next);
@@ -110,11 +114,11 @@ export class Subscription {
         return undefined;
       }
       this.#next += 1;
-      if (this.#wants(entry)) return this.#eventItem(entry);
+      if (this.#wants(entry)) return this.#eventResponse(entry);
     }
     if (this.#isSynced) return undefined;
     this.#isSynced = true;
-    return { $case: "synced", value: this.#position() };
+    return { item: { $case: "synced", value: this.#position() } };
   }
 
   #clearStall(): void {
@@ -162,8 +166,16 @@ export class Subscription {
     return links.length === 0 || links.includes(name);
   }
 
-  #eventItem(entry: JournalEntry): Item {
-    return { $case: "event", value: encodeEvent(entry, this.#dependencies.instance) };
+  /** The same object for all subscribers. */
+  #eventResponse(entry: JournalEntry): SubscribeResponse {
+    const known = recent.get(entry);
+    if (known !== undefined) return known;
+    const value = encodeEvent(entry, this.#dependencies.instance);
+    const response: SubscribeResponse = { item: { $case: "event", value } };
+    recent.set(entry, response);
+    const [oldest] = recent.keys();
+    if (oldest !== undefined && recent.size > MOST_RECENT) recent.delete(oldest);
+    return response;
   }
 
   #resetItem(): Item {

@@ -5,9 +5,9 @@
  * holds with what it should hold and acts on the difference. Nothing is done because of an event
  * alone, so a lost event costs time, never correctness.
  */
-import { after, assertNever, type Ifindex, type Instant } from "@mnm/proto/net";
+import { after, assertNever, type Instant } from "@mnm/proto/net";
 import type { Config, ConfigProblem } from "../config/index.js";
-import { isUsable } from "../link/index.js";
+import { isUsable, type Link } from "../link/index.js";
 import { KernelModel, type ModelChange } from "../reconcile/index.js";
 import type { PersistentState, Uplink } from "../uplink/index.js";
 import { encodeState } from "../uplink/index.js";
@@ -261,8 +261,13 @@ export class Engine {
   /** Follows changes of links, one after the other, and tells of all. */
   #observe(changes: readonly ModelChange[], outbox: Outbox): void {
     for (const change of changes) {
+      if (change.kind !== "link-changed" || change.before.name === change.link.name) continue;
+      const renamed = this.#registry.managed.get(change.link.ifindex);
+      if (renamed !== undefined) this.#registry.vacate(renamed);
+    }
+    for (const change of changes) {
       if (change.kind === "link-added" || change.kind === "link-changed") {
-        this.#selectLink(change.link.ifindex, outbox);
+        this.#selectLink(change.link, outbox);
       }
       this.#convergence.repairs.observe(change, outbox.now);
       this.#announcer.change(change, this.#registry, outbox);
@@ -273,9 +278,9 @@ export class Engine {
     }
   }
 
-  #selectLink(ifindex: Ifindex, outbox: Outbox): void {
-    const link = this.#kernel.links.get(ifindex);
-    if (link === undefined) return;
+  #selectLink(link: Link, outbox: Outbox): void {
+    const { ifindex } = link;
+    if (!this.#kernel.links.has(ifindex)) return;
     const identity = this.#registry.managed.get(ifindex)?.identity;
     const gone = this.#registry.select(link, this.#config, outbox);
     if (gone !== undefined) {
@@ -298,7 +303,7 @@ export class Engine {
     this.#configFile = file;
     this.#configProblems = [];
     const dropped = this.#registry.dropRuntime();
-    for (const ifindex of this.#kernel.links.keys()) this.#selectLink(ifindex, outbox);
+    for (const link of this.#kernel.links.values()) this.#selectLink(link, outbox);
     this.#convergence.repairs.retryAll(outbox.now);
     outbox.emit("config-applied", {
       reason: "config",

@@ -242,7 +242,10 @@ export class Registry {
       return holder !== undefined && holder !== managed;
     };
     const identity = identityOf(managed.link, managed.entry, isTaken);
-    if (identity === old) return;
+    if (identity === old) {
+      this.#byIdentity.set(identity, managed);
+      return;
+    }
     const known = this.identities.get(identity);
     if (known === undefined) {
       const record = this.identities.get(old);
@@ -255,18 +258,21 @@ export class Registry {
     }
     // They are of this very link, whatever it is called.
     this.#moveKey(this.settingsFound, old, identity);
+    this.vacate(managed);
     managed.identity = identity;
-    this.#byIdentity.delete(old);
     this.#byIdentity.set(identity, managed);
     this.#version += 1;
     this.#isDirty = true;
   }
 
+  /** Lets others have the link's identity: of two that exchange their names, one is first. */
+  vacate({ identity, ifindex }: ManagedLink): void {
+    if (this.#byIdentity.get(identity)?.ifindex === ifindex) this.#byIdentity.delete(identity);
+  }
+
   #drop(managed: ManagedLink): void {
     this.#managed.delete(managed.ifindex);
-    if (this.#byIdentity.get(managed.identity) === managed) {
-      this.#byIdentity.delete(managed.identity);
-    }
+    this.vacate(managed);
     this.#version += 1;
   }
 

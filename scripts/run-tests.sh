@@ -6,4 +6,6 @@ if [ ${#files[@]} -eq 0 ]; then
   echo "No compiled test below $*; run: make build" >&2
   exit 1
 fi
-exec node --enable-source-maps --test --test-concurrency="${TEST_CONCURRENCY:-2}" "${files[@]}"
+# A file that hangs fails, long before whoever runs this gives up.
+exec node --enable-source-maps --test --test-concurrency="${TEST_CONCURRENCY:-2}" \
+  --test-timeout="${TEST_TIMEOUT_MS:-1200000}" "${files[@]}"

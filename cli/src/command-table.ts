@@ -58,7 +58,8 @@ export const COMMANDS = [
     arguments: [{ name: "LINK", required: false }],
     summary: "show all that is known of a link, or of every link",
     details: [
-      "Messages are counted from when the controller began to manage the link; what is not shown is 0. received and sent-X are DHCP messages that came in and went out, send-failed those that helper or kernel did not take. refused-X came in and did nothing, because of X: docs/dhcp.md has the list of reasons.",
+      "Messages are counted from when the controller began to manage the link; what is not shown is 0. received and sent-X are DHCP messages that came in and went out, received-X those that were taken, send-failed those that helper or kernel did not take. refused-X came in and did nothing, because of X, be it a wrong checksum (refused-checksum) or a flood (refused-overload): docs/dhcp.md has the list of reasons.",
+      "A DHCP client that was refused, or that declined an address, waits longer each time before it asks again. dhcp says how long and why; reconnect asks at once.",
       "arp-sent-probe, arp-sent-announcement and arp-sent-request are ARP packets that ask whether the address is in use, say that it is ours, and ask whether the gateway is still there. conflict-defended: another host used the address and was told that it is taken; conflict-lost: another host used it, and it was given up.",
     ],
     options: [],

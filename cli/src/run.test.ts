@@ -360,6 +360,25 @@ eth0  192.0.2.7/24  192.0.2.1  192.0.2.1  bound  50 min  1 h      1 h   192.0.2.
     assert.equal(json.links[0].dhcp.counters["of-a-newer-controller"], 7);
   });
 
+  test("link says for what the DHCP client waits", async () => {
+    const wait = { cause: "nak", address: "192.0.2.7", by: "192.0.2.1", remainingMs: 6_000n };
+    for (const [cause, words] of [
+      ["nak", "NAK from 192.0.2.1 to 192.0.2.7"],
+      ["unique", "192.0.2.1 has 192.0.2.7"],
+      ["conflict", "192.0.2.1 has 192.0.2.7"],
+      ["unusable", "unusable: 192.0.2.7 of 192.0.2.1"],
+    ] as const) {
+      const dhcp = { state: "init", counters: {}, wait: { ...wait, cause } };
+      await fake.start(answering("getLink", { value: { link: { ...LINK, dhcp } } }));
+      const { stdout } = await mnmctl("link", "eth0");
+      assert.ok(stdout.includes(`  dhcp        init, asks again in 6 s (${words})\n`), stdout);
+      const json = JSON.parse((await mnmctl("link", "eth0", "--json")).stdout);
+      const { remainingMs, ...same } = { ...wait, cause };
+      assert.deepEqual(json.links[0].dhcp.wait, { ...same, remaining_ms: Number(remainingMs) });
+      await fake.stop();
+    }
+  });
+
   test("reload says what is in force and what was dropped", async () => {
     const value = { file: "/etc/mnm/mnm.yaml", dropped: ["metric 5 of wlan0 is dropped"] };
     await fake.start(answering("reload", { value }));

@@ -9,9 +9,10 @@ export interface PortOptions {
 
 /**
  * Takes a packet, without its link-layer header, or says why not. Not summed: its checksum is
- * still to be computed. So it is between two programs on one machine (veth, virtio).
+ * still to be computed. So it is between two programs on one machine (veth, virtio). `dropped` have
+ * not been taken before it.
  */
-export type Take = (packet: Buffer, isSummed: boolean) => string | undefined;
+export type Take = (packet: Buffer, isSummed: boolean, dropped: number) => string | undefined;
 
 /** Receives one kind of packets on one link. */
 export class PacketPort {
@@ -62,7 +63,8 @@ export class PacketPort {
       drained.push(packet);
       if (known.some((one) => one.equals(packet))) continue;
       const isSummed = (CONTROL.readUInt32LE(TP_STATUS) & TP_STATUS_CSUMNOTREADY) === 0;
-      const drop = length > BUFFER.length ? "oversized" : this.#take(packet, isSummed);
+      const isWhole = length <= BUFFER.length;
+      const drop = isWhole ? this.#take(packet, isSummed, this.counts.dropped) : "oversized";
       this.counts[drop === undefined ? "received" : "dropped"] += 1;
       this.counts.lastDrop = drop ?? this.counts.lastDrop;
     }

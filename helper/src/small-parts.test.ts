@@ -4,7 +4,9 @@ import { formatIpv4, formatIpv4Prefix } from "@mnm/proto/net";
 import { describe as words } from "./apply.js";
 import { parseCapabilities } from "./capabilities.js";
 import { parseKernelAddress, parseKernelLink } from "./facts.js";
-import { TokenBucket } from "./token-bucket.js";
+import { HelperError } from "./fault.js";
+import { AF_INET, closeLater, lockFilter, openSocket, SOCK_DGRAM } from "./sys.js";
+import { LinkLimit, TokenBucket } from "./token-bucket.js";
 
 const hex = (text: string) => Buffer.from(text.replace(/#.*$/gm, "").replace(/\s+/g, ""), "hex");
 
@@ -51,6 +53,42 @@ describe("TokenBucket", () => {
   test("takes all of a count or none", () => {
     const bucket = new TokenBucket(() => 0, { perSecond: 1, burst: 10 });
     assert.deepEqual([bucket.take(11), bucket.take(10), bucket.take(1)], [false, true, false]);
+  });
+});
+
+describe("LinkLimit", () => {
+  const limit = () => new LinkLimit(() => 0, { perSecond: 1, burst: 1 });
+  const links = Array.from({ length: 1024 }, (_, ifindex) => ifindex);
+
+  test("with as many links as it remembers, none of them begins anew", () => {
+    const full = limit();
+    for (const ifindex of links) assert.equal(full.take(ifindex), true);
+    for (const ifindex of links.toReversed()) assert.equal(full.take(ifindex), false);
+  });
+
+  test("one more takes the place of the one that came first, and of no other", () => {
+    const full = limit();
+    for (const ifindex of links) full.take(ifindex);
+    assert.equal(full.take(5000), true);
+    for (const ifindex of links.slice(1).toReversed()) assert.equal(full.take(ifindex), false);
+    assert.equal(full.take(0), true);
+  });
+});
+
+describe("lockFilter()", () => {
+  test("no other filter can take the place of the first", () => {
+    // Return 0: take nothing. Return -1: take all of it.
+    const none = hex("0600 00 00 00000000");
+    const all = hex("0600 00 00 ffffffff");
+    const fd = openSocket(AF_INET, SOCK_DGRAM, 0);
+    try {
+      lockFilter(fd, none);
+      const isRefused = (cause: unknown) =>
+        cause instanceof HelperError && cause.fault.errno === "EPERM";
+      assert.throws(() => lockFilter(fd, all), isRefused);
+    } finally {
+      closeLater(fd);
+    }
   });
 });
 

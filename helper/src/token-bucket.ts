@@ -42,7 +42,8 @@ export class LinkLimit {
   take(ifindex: number): boolean {
     const bucket = this.#buckets.get(ifindex) ?? this.#make();
     const [oldest] = this.#buckets.keys();
-    if (oldest !== undefined && this.#buckets.size >= MOST_LINKS) this.#buckets.delete(oldest);
+    const isFull = this.#buckets.size >= MOST_LINKS && !this.#buckets.has(ifindex);
+    if (oldest !== undefined && isFull) this.#buckets.delete(oldest);
     this.#buckets.set(ifindex, bucket);
     return bucket.take();
   }

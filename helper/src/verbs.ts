@@ -57,11 +57,12 @@ export class Verbs {
     return this.#forEach("openPackets", links, (ref, context) => {
       const { ifindex } = checkPacketLink(ref, context);
       const port = { ifindex, protocol: ETH_P.IP, filter: DHCP_FILTER };
-      this.#open("dhcp", port, (packet, isSummed) => {
+      this.#open("dhcp", port, (packet, isSummed, dropped) => {
         const read = readUdpPacket(packet, isSummed);
-        if (!read.ok) return read.error.code;
-        const { payload, source } = read.value;
-        return this.dhcp.write({ ifindex, payload: Buffer.from(payload), source });
+        const { payload, source } = read.ok ? read.value : { payload: [], source: 0 };
+        const problem = read.ok ? "" : read.error.code;
+        const item = { ifindex, payload: Buffer.from(payload), source, problem, dropped };
+        return this.dhcp.write(item);
       });
     });
   }
@@ -72,7 +73,7 @@ export class Verbs {
       const { ifindex } = link;
       if (addresses.length === 0) return this.#close("arp", ifindex);
       const port = { ifindex, protocol: ETH_P.ARP, filter: arpFilter(addresses) };
-      this.#open("arp", port, (packet) => this.arp.write({ ifindex, packet }));
+      this.#open("arp", port, (packet, _, dropped) => this.arp.write({ ifindex, packet, dropped }));
     });
   }
 

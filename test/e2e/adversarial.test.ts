@@ -40,6 +40,17 @@ describe("replies that strangers send to the running daemon", () => {
     });
   }
 
+  const byHelper = [
+    ["frame: a wrong IP checksum", "refused-checksum"],
+    ["frame: UDP longer than IP", "refused-malformed"],
+  ] as const;
+  for (const [name, counter] of byHelper) {
+    test(`${name}: that the helper dropped it is counted for the link, as ${counter}`, () => {
+      const [, seen] = [...played].find(([one]) => one.name === name) ?? [];
+      assert.equal(seen?.late.dhcp.counters[counter], 1);
+    });
+  }
+
   test("the log has none of their text as it came", () => {
     const log = play.controller?.log() ?? "";
     assert.match(log, /"DHCP reply ignored"/, "this is the debug log");

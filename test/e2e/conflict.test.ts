@@ -58,6 +58,8 @@ describe("address conflicts", () => {
   test("an address that somebody has is used at once, found out, given up and declined", async () => {
     const { lab, log } = scenario;
     await usable("wan3");
+    // Once the first probing is over, or that would find the stranger before we begin anew.
+    await counted("wan3", "arp-sent-announcement");
     // The stranger comes first; then the uplink starts anew, with nothing remembered.
     await isp(3).ip("addr", "add", "10.3.0.100/32", "dev", "lan");
     const start = log.events.length;
@@ -65,7 +67,10 @@ describe("address conflicts", () => {
     assert.equal(code, 0, stderr);
     const conflict = await log.event(EventKind.CONFLICT, "wan3", start);
     assert.match(conflict.text, /uses 10\.3\.0\.100 too; gave the address up/);
-    await log.event(EventKind.LEASE_DECLINED, "wan3", start);
+    const declined = await log.event(EventKind.LEASE_DECLINED, "wan3", start);
+    assert.match(declined.text, /^declined 10\.3\.0\.100\/24: [0-9a-f]{2}:[0-9a-f:]+ has it$/);
+    const wait = (await scenario.link("wan3")).dhcp?.wait;
+    assert.deepEqual([wait?.cause, wait?.address], ["conflict", "10.3.0.100"]);
     await lab.isps[3]?.dhcp.waitForLog(/DECLINE/);
     await until(async () => !(await lab.host.ip("addr")).includes("10.3.0.100"), {
       timeoutMs: 5_000,
@@ -146,13 +151,31 @@ describe("address conflicts", () => {
 describe("carrier returns where no server answers", () => {
   let scenario: Scenario;
   before(async () => {
-    scenario = await Scenario.start({ uplinks: 2, dhcp: "builtin", leaseSec: 600 });
+    scenario = await Scenario.start({ uplinks: 3, dhcp: "builtin", leaseSec: 600 });
   });
   after(() => scenario[Symbol.asyncDispose]());
 
+  /** The gateway of wan2 has another MAC from now on, and the lease is renewed once. */
+  async function replaceRouter(): Promise<void> {
+    const { lab, log } = scenario;
+    const segment = lab.isps[2]?.namespace;
+    assert.ok(segment);
+    await segment.ip("link", "set", "lan", "address", "02:00:00:00:77:77");
+    await lab.host.ip("neigh", "flush", "dev", "wan2");
+    await segment.ip("neigh", "flush", "dev", "lan");
+    const start = log.events.length;
+    assert.equal((await lab.mnmctl("renew", "wan2")).code, 0);
+    await log.event(EventKind.LEASE_RENEWED, "wan2", start);
+    const requests = async () => (await scenario.link("wan2")).dhcp?.counters["arp-sent-request"];
+    await until(async () => (await requests()) === 2n, {
+      timeoutMs: 20_000,
+      what: "wan2 to ask for its gateway again",
+    });
+  }
+
   test("the lease lives on where the gateway is the same, and ends where it is silent", async () => {
     const { lab, log } = scenario;
-    for (const name of ["wan0", "wan1"]) {
+    for (const name of ["wan0", "wan1", "wan2"]) {
       await until(
         async () => (await scenario.link(name)).dhcp?.counters["arp-sent-request"] === 1n,
         {
@@ -161,8 +184,9 @@ describe("carrier returns where no server answers", () => {
         },
       );
     }
+    await replaceRouter();
     const start = log.events.length;
-    for (const index of [0, 1]) {
+    for (const index of [0, 1, 2]) {
       const isp = lab.isps[index];
       assert.ok(isp);
       await isp.dhcp.stop();
@@ -178,8 +202,18 @@ describe("carrier returns where no server answers", () => {
       );
     await until(async () => end() !== undefined, { timeoutMs: 60_000, what: "the lease's end" });
     assert.match(end()?.text ?? "", /10\.1\.0\.100/);
-    assert.equal((await scenario.link("wan0")).state, LinkState.USABLE);
-    const { lease } = await scenario.link("wan0");
-    assert.equal(lease?.address, "10.0.0.100/24");
+    for (const index of [0, 2]) {
+      // Longer than wan1's, perhaps: its first request may have left later.
+      const isOver = async () => (await scenario.link(`wan${index}`)).dhcp?.state === "bound";
+      await until(isOver, { timeoutMs: 20_000, what: `the end of wan${index}'s check` });
+      const { state, lease } = await scenario.link(`wan${index}`);
+      assert.equal(state, LinkState.USABLE);
+      assert.equal(lease?.address, `10.${index}.0.100/24`);
+    }
+    const lost = log.events.filter(({ kind }) => kind === EventKind.LEASE_EXPIRED);
+    assert.deepEqual(
+      lost.map(({ link }) => link?.name),
+      ["wan1"],
+    );
   });
 });

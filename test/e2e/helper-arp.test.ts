@@ -419,6 +419,7 @@ describe("ARP", () => {
     });
     const most = (50 * (performance.now() - start)) / 1000;
     assert.ok(received.length <= most + 1, `${received.length} of ${most} after the first 50`);
+    assert.ok((received.at(-1)?.dropped ?? 0) > 0, "and how many were not is told with the next");
     received = [];
     await verbs(client).closePackets([wan5.ifindex]);
     assert.match(rig.log, /"kind":"arp","received":\d+,"dropped":[1-9]\d*,"lastDrop":"too many a/);

@@ -91,4 +91,17 @@ test("unique: the later of two equal addresses is declined, and the first one st
     line.includes("192.168.8.100"),
   );
   assert.equal(held.length, 1);
+  // Both who has it and what can be done are said; which of the two is later is chance.
+  const { stdout } = await lab.mnmctl("status");
+  assert.match(
+    stdout,
+    /^! (wan[01]): declined 192\.168\.8\.100, which (?!\1)wan[01] has \(unique\); asks again in \d+ s \(mnmctl reconnect \1 asks now\)$/m,
+  );
+  const loser = /^! (wan[01]):/m.exec(stdout)?.[1] ?? "";
+  const { dhcp } = await scenario.link(loser);
+  assert.deepEqual([dhcp?.state, dhcp?.wait?.cause], ["init", "unique"]);
+  assert.match(
+    (await lab.mnmctl("link", loser)).stdout,
+    /^ {2}dhcp {8}init, asks again in \d+ s \(wan[01] has 192\.168\.8\.100\)$/m,
+  );
 });

@@ -267,8 +267,13 @@ function outcomeOf(one: WireCase, messages: readonly Heard[], report: LinkReport
   return refusals(report) > 0 ? "drop" : "never";
 }
 
-/** How many messages the daemon has refused on a link. */
+/** What the helper says of packets that it has kept to itself. */
+const BY_HELPER = ["refused-checksum", "refused-malformed", "refused-overload"];
+
+/** How many messages the controller has refused on a link. */
 export function refusals({ dhcp: { counters } }: LinkReport): number {
-  const refused = Object.entries(counters).filter(([name]) => name.startsWith("refused-"));
+  const refused = Object.entries(counters).filter(
+    ([name]) => name.startsWith("refused-") && !BY_HELPER.includes(name),
+  );
   return refused.reduce((sum, [, count]) => sum + count, 0);
 }

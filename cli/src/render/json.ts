@@ -1,6 +1,7 @@
 import type {
   ConfigProblem,
   Contention,
+  DhcpWait,
   Event,
   Fault,
   GivenUpLease,
@@ -100,10 +101,18 @@ export function linkJson(link: Link): object {
     dhcp:
       link.dhcp === undefined
         ? undefined
-        : { state: link.dhcp.state, counters: link.dhcp.counters },
+        : {
+            state: link.dhcp.state,
+            counters: link.dhcp.counters,
+            wait: link.dhcp.wait === undefined ? undefined : waitJson(link.dhcp.wait),
+          },
     fault: link.fault === undefined ? undefined : faultJson(link.fault),
     contended: link.contended.map(contentionJson),
   };
+}
+
+function waitJson({ cause, address, by, remainingMs }: DhcpWait): object {
+  return { cause, address, by, remaining_ms: remainingMs };
 }
 
 function contentionJson({ object, culprit, hint, repairs, sinceMs }: Contention): object {

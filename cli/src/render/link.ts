@@ -1,4 +1,10 @@
-import { type Contention, type Lease, type Link, LinkState } from "@mnm/proto/network-manager";
+import {
+  type Contention,
+  type DhcpWait,
+  type Lease,
+  type Link,
+  LinkState,
+} from "@mnm/proto/network-manager";
 import { formatMs, formatSeconds } from "./duration.js";
 import { faultSentence } from "./fault.js";
 import { undoing } from "./given-up.js";
@@ -79,7 +85,25 @@ function leaseFacts(lease: Lease | undefined): readonly (readonly [string, strin
 
 function dhcpFacts({ dhcp }: Link): readonly (readonly [string, string])[] {
   if (dhcp === undefined) return [];
-  return [["dhcp", dhcp.state], ...counterFacts(dhcp.counters)];
+  return [["dhcp", `${dhcp.state}${waitSentence(dhcp.wait)}`], ...counterFacts(dhcp.counters)];
+}
+
+function waitSentence(wait: DhcpWait | undefined): string {
+  if (wait === undefined) return "";
+  return `, asks again in ${formatMs(wait.remainingMs)} (${causeSentence(wait)})`;
+}
+
+function causeSentence({ cause, address, by }: DhcpWait): string {
+  switch (cause) {
+    case "nak":
+      return `NAK from ${by} to ${address}`;
+    case "unique":
+    case "conflict":
+      return `${by} has ${address}`;
+    default:
+      // Of a newer controller, too.
+      return `${cause}: ${address} of ${by}`;
+  }
 }
 
 /** Which counters stand together; those of a newer controller that fit none come last. */

@@ -141,7 +141,7 @@ function encodeManaged(managed: ManagedStatus | undefined, now: Instant) {
         : METRIC_SOURCES[managed.metric.source],
     gateway: managed?.gateway === undefined ? "" : formatIpv4(managed.gateway),
     lease: managed?.lease === undefined ? undefined : encodeLease(managed.lease, now),
-    dhcp: encodeDhcp(managed),
+    dhcp: encodeDhcp(managed, now),
     fault: managed?.fault === undefined ? undefined : faultOfRefusal(managed.fault),
     sinceMs: managed === undefined ? 0n : wholeMs(now - managed.since),
     sinceBootMs: managed === undefined ? 0n : wholeMs(managed.since),
@@ -149,10 +149,23 @@ function encodeManaged(managed: ManagedStatus | undefined, now: Instant) {
   };
 }
 
-function encodeDhcp(managed: ManagedStatus | undefined): LinkMessage["dhcp"] {
+function encodeDhcp(managed: ManagedStatus | undefined, now: Instant): LinkMessage["dhcp"] {
   if (managed?.dhcpState === undefined) return undefined;
+  const { wait } = managed;
   const counters = [...managed.counters].map(([name, count]) => [name, BigInt(count)] as const);
-  return { state: managed.dhcpState, counters: Object.fromEntries(counters) };
+  return {
+    state: managed.dhcpState,
+    counters: Object.fromEntries(counters),
+    wait:
+      wait === undefined
+        ? undefined
+        : {
+            cause: wait.cause,
+            address: wait.address,
+            by: wait.by,
+            remainingMs: wholeMs(Math.max(0, wait.retryAt - now)),
+          },
+  };
 }
 
 function encodeAddress({ address, length, protocol, expiry }: KernelAddress, now: Instant) {

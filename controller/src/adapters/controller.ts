@@ -147,7 +147,7 @@ class Controller {
 
   /** The engine's, and that what it wants to be remembered is not. */
   #status(): HostStatus {
-    const status = this.#engine.status();
+    const status = this.#engine.status(bootClockMs());
     const faults = [this.#state.fault, this.#leases.fault].filter((text) => text !== undefined);
     const warnings = [...status.warnings, ...faults.map((text) => ({ link: "", text }))];
     return { ...status, warnings };

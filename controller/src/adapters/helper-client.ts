@@ -11,6 +11,7 @@ import { type Ifindex, type Instant, ifindexFromNumber, ipv4FromUint32 } from "@
 import type { EngineEffect, EngineEvent, GroupedOperation } from "../engine/index.js";
 import type { LinkRef } from "../link/index.js";
 import { decodeResult, encodeArpMessage, encodeLinkRef, encodeOperation } from "./helper-encode.js";
+import { PacketDrops } from "./packet-drops.js";
 
 const PROTOCOL_VERSION = 1;
 const FIRST_RETRY_MS = 10;
@@ -241,8 +242,12 @@ export class HelperClient {
   }
 
   #receive(client: GrpcClient): void {
+    const drops = new PacketDrops();
     const dhcp = client.receiveDhcp({});
-    dhcp.on("data", ({ ifindex, payload, source }: ReceiveDhcpResponse) => {
+    dhcp.on("data", (item: ReceiveDhcpResponse) => {
+      for (const drop of drops.ofDhcp(item)) this.#post(drop);
+      const { ifindex, payload, source, problem } = item;
+      if (problem !== "") return;
       this.#post({
         kind: "dhcp-packet",
         ifindex: ifindexFromNumber(ifindex),
@@ -251,7 +256,9 @@ export class HelperClient {
       });
     });
     const arp = client.receiveArp({});
-    arp.on("data", ({ ifindex, packet }: ReceiveArpResponse) => {
+    arp.on("data", (item: ReceiveArpResponse) => {
+      for (const drop of drops.ofArp(item)) this.#post(drop);
+      const { ifindex, packet } = item;
       this.#post({ kind: "arp-packet", ifindex: ifindexFromNumber(ifindex), packet });
     });
     this.#streams = [dhcp, arp];

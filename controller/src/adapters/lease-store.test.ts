@@ -105,20 +105,28 @@ test("a damaged file costs its lease only, and is overwritten", async () => {
   assert.equal(leaseStore().load("a"), 3);
 });
 
-test("another identity's file and another version's are not believed", async () => {
+test("another identity's file and another version's are not believed, and it is said why", async () => {
   const store = leaseStore();
   store.save("a", 1);
   await store.flush();
   const [name = ""] = files();
   const path = join(directory, "leases", name);
-  for (const content of [
-    '{"version":1,"identity":"b","record":1}',
-    '{"version":2,"identity":"a","record":1}',
-    "3",
-    "null",
-  ]) {
+  const rows = [
+    ['{"version":1,"identity":"b","record":1}', 'it is of another link: "b"'],
+    ['{"version":1,"record":1}', "it is of another link: undefined"],
+    ['{"version":2,"identity":"a","record":1}', "it has version 2, not 1"],
+    ['{"version":"1","identity":"a","record":1}', 'it has version "1", not 1'],
+    ["3", "it has version undefined, not 1"],
+    ["null", "it has version undefined, not 1"],
+  ] as const;
+  for (const [content, why] of rows) {
     writeFileSync(path, content);
-    assert.equal(leaseStore().load("a"), undefined, content);
+    faults = [];
+    const next = leaseStore();
+    assert.equal(next.load("a"), undefined, content);
+    assert.deepEqual(faults, [`Lease in ${path} is not used: ${why}`]);
+    next.load("a");
+    assert.equal(faults.length, 1, "once");
   }
 });
 

@@ -8,10 +8,13 @@ import { codeOf, messageOf, readJsonFile } from "./json-file.js";
 /** A lease with all of its options fits into a packet; JSON is some times longer. */
 const MAX_BYTES = 64 * 1024;
 
+/** Of the file; the record in it has one of its own. */
+const VERSION = 1;
+
 /** Files on their way to their name; only a program that was killed leaves one. */
 const TEMPORARY = ".new";
 
-type FaultKind = "read" | "damaged" | "write" | "remove";
+type FaultKind = "read" | "damaged" | "alien" | "write" | "remove";
 
 /** What the file of an identity should become. */
 type Change = { readonly kind: "save"; readonly text: string } | { readonly kind: "remove" };
@@ -46,7 +49,7 @@ export class LeaseStore {
   load(identity: string): unknown {
     const change = this.#changes.get(identity);
     if (change?.kind === "remove") return undefined;
-    if (change?.kind === "save") return recordOf(JSON.parse(change.text), identity);
+    if (change?.kind === "save") return fieldsOf(JSON.parse(change.text)).record;
     const path = this.#pathOf(identity);
     const content = readJsonFile(path, MAX_BYTES);
     if (!content.ok) {
@@ -54,14 +57,22 @@ export class LeaseStore {
       this.#report(kind, `Cannot read the lease in ${path}: ${content.error.text}`);
       return undefined;
     }
-    return recordOf(content.value, identity);
+    if (content.value === undefined) return undefined;
+    const { version, identity: owner, record } = fieldsOf(content.value);
+    if (version === VERSION && owner === identity) return record;
+    const what =
+      version === VERSION
+        ? `it is of another link: ${JSON.stringify(owner)}`
+        : `it has version ${JSON.stringify(version)}, not ${VERSION}`;
+    this.#report("alien", `Lease in ${path} is not used: ${what}`);
+    return undefined;
   }
 
   /** Returns at once; see {@link LeaseStore.flush}. */
   save(identity: string, record: unknown): void {
     this.#change(identity, {
       kind: "save",
-      text: JSON.stringify({ version: 1, identity, record }),
+      text: JSON.stringify({ version: VERSION, identity, record }),
     });
   }
 
@@ -154,13 +165,6 @@ function removeTemporaries(directory: string): void {
   }
 }
 
-/** The record in a file, unless the file is another identity's or of another version. */
-function recordOf(content: unknown, identity: string): unknown {
-  if (typeof content !== "object" || content === null) return undefined;
-  const { version, identity: owner, record } = fieldsOf(content);
-  return version === 1 && owner === identity ? record : undefined;
-}
-
-function fieldsOf(content: object): { version?: unknown; identity?: unknown; record?: unknown } {
-  return content;
+function fieldsOf(content: unknown): { version?: unknown; identity?: unknown; record?: unknown } {
+  return typeof content === "object" && content !== null ? content : {};
 }

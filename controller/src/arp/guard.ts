@@ -128,6 +128,8 @@ function transition(state: GuardState, event: GuardEvent, context: GuardContext)
       return onAdopt(event, context);
     case "gateway":
       return state.kind === "guarded" ? onGateway(state, event.gateway, context) : goTo(state);
+    case "confirm":
+      return state.kind === "guarded" ? onConfirm(state, context) : goTo(state);
     case "drop":
       return goTo(UNGUARDED);
     case "check":
@@ -182,6 +184,16 @@ function onGateway(state: Guarded, gateway: Ipv4 | undefined, context: GuardCont
   const fresh: Guarded = { ...state, gateway, gatewayMac: undefined, inquiry: NO_INQUIRY };
   // While probing, the first announcement comes before it.
   return state.duty.kind === "probing" ? goTo(fresh) : learn(fresh, context);
+}
+
+/**
+ * We are where the lease's gateway is, so now is the time to ask who has its address: another MAC
+ * than before is a router that has taken over, not another network.
+ */
+function onConfirm(state: Guarded, context: GuardContext): GuardStep {
+  // After probing, or when the gateway does not answer from the MAC that it had, it is asked anyway.
+  const isBusy = state.duty.kind === "probing" || state.inquiry.kind !== "none";
+  return isBusy ? goTo(state) : learn(state, context);
 }
 
 function onCheck(state: Guarded, context: GuardContext): GuardStep {
@@ -296,7 +308,7 @@ function request(state: Guarded, context: GuardContext): GuardStep {
     // The lease is still ours, so a server has confirmed it: perhaps by another gateway.
     return inquiry.kind === "asking"
       ? learn(state, context)
-      : goTo({ ...state, inquiry: NO_INQUIRY });
+      : goTo({ ...state, gatewayMac: undefined, inquiry: NO_INQUIRY });
   }
   const gatewayMac = inquiry.kind === "asking" ? inquiry.mac : undefined;
   const sent = inquiry.sent + 1;

@@ -49,6 +49,7 @@ const LEASE_EVENT: fc.Arbitrary<GuardEvent> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ kind: fc.constant("gateway" as const), gateway: GATEWAYS }),
   },
+  { weight: 1, arbitrary: fc.constant({ kind: "confirm" as const }) },
   { weight: 1, arbitrary: fc.constant({ kind: "drop" as const }) },
 );
 
@@ -132,6 +133,7 @@ class Listener {
       case "drop":
         this.address = undefined;
         return;
+      case "confirm":
       case "check":
       case "wake":
       case "packet":

@@ -66,6 +66,8 @@ export type GuardEvent =
   | { readonly kind: "adopt"; readonly address: Ipv4; readonly gateway: Ipv4 | undefined }
   /** The lease's gateway became another. */
   | { readonly kind: "gateway"; readonly gateway: Ipv4 | undefined }
+  /** A server has confirmed the lease. */
+  | { readonly kind: "confirm" }
   /** The link has no address of ours any more. */
   | { readonly kind: "drop" }
   /** Carrier is back, or the host resumed: probe again, ask the gateway. */

@@ -8,29 +8,25 @@
  * What is announced about leases is derived from the states before and after a step and from
  * nothing else, so that no path through the machine can forget it.
  */
-import { after, assertNever, type Instant, type Ipv4, isHostUnicast } from "@mnm/proto/net";
-import { NO_SETBACKS, type Setbacks, withDecline, withNak } from "./backoff.js";
+import { after, assertNever, isHostUnicast } from "@mnm/proto/net";
+import { type Holder, withNak } from "./backoff.js";
 import { decodeReply, type Reply } from "./codec.js";
 import {
   elapsedSec,
   exchangeOf,
-  extensionOf,
   resent,
-  sendDecline,
   sendDiscover,
-  sendExtend,
   sendReboot,
-  sendRelease,
   sendRequest,
 } from "./exchange.js";
-import { isExpired, isPastT2, type Lease, leaseOfTerms } from "./lease.js";
+import { isExpired, type Lease, leaseOfTerms } from "./lease.js";
 import { leaseNews } from "./lease-news.js";
-import { type LeaseRemark, Option } from "./options.js";
+import { Option } from "./options.js";
 import {
   type Asking,
+  askedAddress,
   askedServer,
   type Claim,
-  type DhcpEffect,
   type DhcpEvent,
   type DhcpState,
   type IgnoreReason,
@@ -47,12 +43,17 @@ import {
   withEvidence,
 } from "./state.js";
 import { checkTerms } from "./terms.js";
-
-/** A step, but for what it says about leases. */
-interface Transition extends Step {
-  /** About the lease that this step brings. */
-  readonly remarks: readonly LeaseRemark[];
-}
+import {
+  decline,
+  discover,
+  discoverSoon,
+  extend,
+  follow,
+  goTo,
+  reboot,
+  release,
+  type Transition,
+} from "./transition.js";
 
 /** Gives up after 4 + 8 + 16 + 32 = 60 seconds, the example in RFC 2131 §3.1(5). */
 const MAX_REQUESTS = 4;
@@ -84,9 +85,9 @@ export function step(state: DhcpState, event: DhcpEvent, context: StepContext): 
 function transition(state: DhcpState, event: DhcpEvent, context: StepContext): Transition {
   switch (event.kind) {
     case "start":
-      return state.kind === "stopped" ? start(event.remembered, context) : goTo(state);
+      return state.kind === "stopped" ? start(state, event.remembered, context) : goTo(state);
     case "stop":
-      return goTo(STOPPED);
+      return goTo({ ...STOPPED, setbacks: state.setbacks });
     case "release":
       return goTo(STOPPED, release(leaseOf(state), context));
     case "renew":
@@ -96,7 +97,7 @@ function transition(state: DhcpState, event: DhcpEvent, context: StepContext): T
     case "same-network":
       return goTo(withEvidence(state, "same"));
     case "conflict":
-      return onConflict(state, context);
+      return onConflict(state, event.holder, context);
     case "wake":
       return isDue(state, context.now) ? onDeadline(state, context) : goTo(state);
     case "packet":
@@ -106,12 +107,16 @@ function transition(state: DhcpState, event: DhcpEvent, context: StepContext): T
   }
 }
 
-function start(remembered: RememberedLease | undefined, context: StepContext): Transition {
-  if (remembered === undefined) return discover(undefined, NO_SETBACKS, context);
+function start(
+  { setbacks }: State<"stopped">,
+  remembered: RememberedLease | undefined,
+  context: StepContext,
+): Transition {
+  if (remembered === undefined) return discoverSoon(undefined, setbacks, context);
   const { kind, lease } = remembered;
-  if (isExpired(lease, context.now)) return discover(lease.terms.address, NO_SETBACKS, context);
-  if (kind === "adopt") return follow(lease, context.now, NO_SETBACKS, context);
-  return reboot({ kind: "remembered", lease }, NO_SETBACKS, context);
+  if (isExpired(lease, context.now)) return discoverSoon(lease.terms.address, setbacks, context);
+  if (kind === "adopt") return follow(lease, context.now, setbacks, context);
+  return reboot({ kind: "remembered", lease }, setbacks, context);
 }
 
 function onRenew(state: DhcpState, context: StepContext): Transition {
@@ -140,8 +145,9 @@ function onRenew(state: DhcpState, context: StepContext): Transition {
 
 function onCheck(state: DhcpState, evidence: NetworkEvidence, context: StepContext): Transition {
   switch (state.kind) {
-    case "stopped":
     case "init":
+      return discoverSoon(undefined, state.setbacks, context);
+    case "stopped":
     case "requesting":
     case "init-reboot":
       return goTo(withEvidence(state, evidence));
@@ -173,10 +179,11 @@ function heldClaim(lease: Lease, evidence: NetworkEvidence): Claim {
   return { kind: "held", lease, evidence };
 }
 
-function onConflict(state: DhcpState, context: StepContext): Transition {
+function onConflict(state: DhcpState, holder: Holder, context: StepContext): Transition {
   const lease = leaseOf(state);
-  if (lease === undefined || state.kind === "stopped") return goTo(state);
-  return decline(lease.terms, state.setbacks, context);
+  if (lease === undefined) return goTo(state);
+  const { address, serverId } = lease.terms;
+  return decline({ kind: "taken", address, holder }, serverId, state.setbacks, context);
 }
 
 /**
@@ -299,11 +306,11 @@ function onAnswer(state: Asking, reply: Reply, context: StepContext): Transition
   if (server !== undefined && reply.serverId !== server) return ignore(state, "wrong-server");
   if (reply.type === "ack") return onAck(state, reply, context);
 
-  const { now, randomUint32 } = context;
-  const { setbacks, delayMs } = withNak(state.setbacks, now, randomUint32);
+  const nak = { kind: "nak", server: reply.serverId, address: askedAddress(state) } as const;
+  const { setbacks, delayMs } = withNak(state.setbacks, nak, context);
   // The address is not asked for again: it is what was refused.
   if (delayMs === 0) return discover(undefined, setbacks, context);
-  return goTo({ kind: "init", retryAt: after(now, delayMs), setbacks });
+  return goTo({ kind: "init", retryAt: after(context.now, delayMs), setbacks });
 }
 
 function onAck(state: Asking | State<"selecting">, reply: Reply, context: StepContext): Transition {
@@ -317,7 +324,8 @@ function onAck(state: Asking | State<"selecting">, reply: Reply, context: StepCo
     if (requested === undefined || checked.error === "lease-time-missing") return ignored;
     // The server has set an address aside for us: the one it names, if that can be one.
     const address = isHostUnicast(reply.address) ? reply.address : requested;
-    const declined = decline({ address, serverId: reply.serverId }, setbacks, context);
+    const server = reply.serverId;
+    const declined = decline({ kind: "unusable", address, server }, server, setbacks, context);
     return { ...declined, effects: [...ignored.effects, ...declined.effects] };
   }
   const lease = leaseOfTerms(checked.value.terms, exchange.requestedAt);
@@ -326,70 +334,6 @@ function onAck(state: Asking | State<"selecting">, reply: Reply, context: StepCo
   return goTo({ kind: "bound", lease, setbacks }, [], checked.value.remarks);
 }
 
-function discover(wanted: Ipv4 | undefined, setbacks: Setbacks, context: StepContext): Transition {
-  const exchange = exchangeOf(context.randomUint32(), context);
-  const effects = [sendDiscover(exchange, wanted, context)];
-  return goTo({ kind: "selecting", exchange, wanted, setbacks }, effects);
-}
-
-function reboot(claim: Claim, setbacks: Setbacks, context: StepContext): Transition {
-  const exchange = exchangeOf(context.randomUint32(), context);
-  const effects = [sendReboot(exchange, claim.lease, context)];
-  return goTo({ kind: "rebooting", exchange, claim, setbacks }, effects);
-}
-
-/** Where a lease in force stands by its timers: bound, or asking for more. */
-function follow(
-  lease: Lease,
-  beganAt: Instant,
-  setbacks: Setbacks,
-  context: StepContext,
-): Transition {
-  const { timers } = lease;
-  const isEarly = timers.kind === "infinite" || context.now < timers.t1;
-  return isEarly
-    ? goTo({ kind: "bound", lease, setbacks })
-    : extend(lease, beganAt, setbacks, context);
-}
-
-/** Asks for more time. */
-function extend(
-  lease: Lease,
-  beganAt: Instant,
-  setbacks: Setbacks,
-  context: StepContext,
-): Transition {
-  const kind = isPastT2(lease, context.now) ? "rebinding" : "renewing";
-  const exchange = extensionOf(lease, beganAt, context);
-  const effects = [sendExtend(exchange, lease, kind, context)];
-  return goTo({ kind, exchange, lease, setbacks }, effects);
-}
-
-function decline(
-  { address, serverId }: Pick<Offer, "address" | "serverId">,
-  current: Setbacks,
-  context: StepContext,
-): Transition {
-  const { now, randomUint32 } = context;
-  const { setbacks, delayMs } = withDecline(current, now, randomUint32);
-  const state: DhcpState = { kind: "init", retryAt: after(now, delayMs), setbacks };
-  return goTo(state, [sendDecline(address, serverId, context)]);
-}
-
-function release(lease: Lease | undefined, context: StepContext): readonly DhcpEffect[] {
-  if (lease === undefined || isExpired(lease, context.now)) return [];
-  return [sendRelease(lease, context)];
-}
-
 function ignore(state: DhcpState, reason: IgnoreReason): Transition {
   return goTo(state, [{ kind: "reply-ignored", reason }]);
-}
-
-/** `goTo(state)` alone changes nothing. */
-function goTo(
-  state: DhcpState,
-  effects: readonly DhcpEffect[] = [],
-  remarks: readonly LeaseRemark[] = [],
-): Transition {
-  return { state, effects, remarks };
 }

@@ -1,3 +1,4 @@
+export type { Holder, Setback } from "./backoff.js";
 export { step } from "./client.js";
 export type { DhcpConfig } from "./codec.js";
 export {
@@ -10,6 +11,7 @@ export {
 export {
   decodeLeaseRecord,
   encodeLeaseRecord,
+  isClaimedRecord,
   type LeaseRecord,
   type LeaseRecordError,
   type RecordClock,

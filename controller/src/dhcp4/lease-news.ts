@@ -27,7 +27,7 @@ export function leaseNews(
   const lease = leaseOf(after);
   if (lease === undefined) {
     return had === undefined
-      ? []
+      ? refusal({ before, after, event })
       : [{ kind: "lease-lost", lease: had, reason: lossReason(had, event, now) }];
   }
   const isNewlyRebinding = after.kind === "rebinding" && before.kind !== "rebinding";
@@ -35,6 +35,13 @@ export function leaseNews(
     ...arrival(had, lease, remarks),
     ...(isNewlyRebinding ? [{ kind: "lease-rebinding", lease } as const] : []),
   ];
+}
+
+/** A packet that ends the question for a remembered lease without an answer that gives it. */
+function refusal({ before, after, event }: Omit<Change, "remarks">): readonly DhcpEffect[] {
+  const isAnswered = event.kind === "packet" && after.kind !== "rebooting";
+  if (!isAnswered || before.kind !== "rebooting") return [];
+  return [{ kind: "remembered-refused", lease: before.claim.lease }];
 }
 
 /** Why a lease is gone follows from what happened: no two ways to lose it look alike. */

@@ -7,6 +7,7 @@ import { DhcpSimulation } from "../testing/dhcp4-simulation.js";
 import {
   decodeLeaseRecord,
   encodeLeaseRecord,
+  isClaimedRecord,
   type Lease,
   leaseOf,
   type RecordClock,
@@ -48,6 +49,16 @@ describe("a lease record", () => {
     for (const lease of [FULL, leaseWith(), leaseWith({ 51: u32(0xffff_ffff) })]) {
       const clock = { ...WRITTEN, now: instantFromMs(600_000) };
       assert.deepEqual(decodeLeaseRecord(stored(lease), clock), { ok: true, value: lease });
+    }
+  });
+
+  test("says whether the address was claimed; any other value does not", () => {
+    const lease = leaseWith();
+    const record: unknown = JSON.parse(JSON.stringify(encodeLeaseRecord(lease, WRITTEN, true)));
+    assert.equal(isClaimedRecord(record), true);
+    assert.deepEqual(decodeLeaseRecord(record, WRITTEN), { ok: true, value: lease });
+    for (const value of [stored(lease), undefined, null, 7, "claimed", [true], { claimed: 1 }]) {
+      assert.equal(isClaimedRecord(value), false);
     }
   });
 

@@ -53,6 +53,8 @@ export interface LeaseRecord {
   readonly bootId: string;
   readonly acquiredBootMs: number;
   readonly acquiredWallMs: number;
+  /** The address was probed, and nobody else had it. */
+  readonly claimed?: true;
   readonly terms: TermsRecord;
 }
 
@@ -81,13 +83,18 @@ export type LeaseRecordError =
   /** Its address may still be asked for. */
   | { readonly code: "expired"; readonly lease: Lease };
 
-export function encodeLeaseRecord(lease: Lease, clock: RecordClock): LeaseRecord {
+export function encodeLeaseRecord(
+  lease: Lease,
+  clock: RecordClock,
+  isClaimed = false,
+): LeaseRecord {
   const { terms, acquiredAt } = lease;
   return {
     version: VERSION,
     bootId: clock.bootId,
     acquiredBootMs: acquiredAt,
     acquiredWallMs: clock.wallMs - (clock.now - acquiredAt),
+    ...(isClaimed ? { claimed: true } : {}),
     terms: {
       ...terms,
       address: formatIpv4(terms.address),
@@ -130,6 +137,11 @@ export function decodeLeaseRecord(
     : after(clock.now, -Math.max(0, clock.wallMs - wallMs));
   const lease = leaseOfTerms(terms.value, acquiredAt);
   return isExpired(lease, clock.now) ? err({ code: "expired", lease }) : ok(lease);
+}
+
+/** Whether the record, of any value at all, says that its address was claimed. */
+export function isClaimedRecord(value: unknown): boolean {
+  return new RecordReader(value).is("claimed");
 }
 
 function malformed(field: string): Result<never, LeaseRecordError> {
@@ -206,6 +218,11 @@ class RecordReader {
 
   has(field: string): boolean {
     return this.#fields.has(field);
+  }
+
+  /** Whether it is there and true. */
+  is(field: string): boolean {
+    return this.#fields.get(field) === true;
   }
 
   list(field: string): readonly unknown[] {

@@ -138,11 +138,19 @@ export class OptionReader {
     return this.atMost(option, max, this.only(option, [...all], usable));
   }
 
-  /** What `decode` makes of the option; it answers undefined for what must not be passed on. */
-  decoded<T>(option: number, decode: (bytes: Uint8Array) => T | undefined): T | undefined {
+  /**
+   * What `decode` makes of the option.
+   *
+   * @param problem what it is when `decode` answers undefined
+   */
+  decoded<T>(
+    option: number,
+    decode: (bytes: Uint8Array) => T | undefined,
+    problem: "malformed" | "unusable",
+  ): T | undefined {
     const bytes = this.bytes(option);
     if (bytes === undefined) return undefined;
-    return decode(bytes) ?? this.remark(option, "unusable");
+    return decode(bytes) ?? this.remark(option, problem);
   }
 
   only<T>(option: number, values: readonly T[], usable: (value: T) => boolean): readonly T[] {

@@ -2,7 +2,15 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { after, type Instant, instantFromMs } from "@mnm/proto/net";
 import fc from "fast-check";
-import { addresses, CONFIG, ipv4, replyOf, SERVER, u32 } from "../testing/dhcp4-server.js";
+import {
+  addresses,
+  CONFIG,
+  CONFLICT,
+  ipv4,
+  replyOf,
+  SERVER,
+  u32,
+} from "../testing/dhcp4-server.js";
 import {
   type DhcpEffect,
   type DhcpEvent,
@@ -56,7 +64,7 @@ const MOVE: fc.Arbitrary<Move> = fc.oneof(
         { kind: "check", gatewayAsked: false },
         { kind: "check", gatewayAsked: true },
         { kind: "same-network" },
-        { kind: "conflict" },
+        CONFLICT,
         { kind: "release" },
         { kind: "stop" },
       )
@@ -148,6 +156,9 @@ class Listener {
           this.unconfirmed += 1;
         }
         this.lease = undefined;
+        return;
+      case "remembered-refused":
+        assert.equal(this.lease, undefined);
         return;
       case "send":
       case "reply-ignored":

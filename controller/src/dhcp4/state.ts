@@ -1,13 +1,14 @@
 /** What the DHCP machine (client.ts) is made of: its states, events and effects. */
 import { assertNever, type Instant, type Ipv4 } from "@mnm/proto/net";
-import type { RandomUint32, Setbacks } from "./backoff.js";
+import { type Holder, NO_SETBACKS, type RandomUint32, type Setbacks } from "./backoff.js";
 import type { ClientMessage, DhcpConfig, NotAReply } from "./codec.js";
 import type { Lease } from "./lease.js";
 import type { LeaseRemark } from "./options.js";
 import type { UnusableTerms } from "./terms.js";
 
 export type DhcpState =
-  | { readonly kind: "stopped" }
+  /** A row of setbacks outlasts it: carrier that flaps must not end one. */
+  | { readonly kind: "stopped"; readonly setbacks: Setbacks }
   /** Waits after a setback; without one, init is left in the step that enters it. */
   | { readonly kind: "init"; readonly retryAt: Instant; readonly setbacks: Setbacks }
   | {
@@ -81,7 +82,7 @@ export type Claim =
  */
 export type NetworkEvidence = "unasked" | "asked" | "same";
 
-export const STOPPED: DhcpState = { kind: "stopped" };
+export const STOPPED: State<"stopped"> = { kind: "stopped", setbacks: NO_SETBACKS };
 
 /** A lease of an earlier run. */
 export type RememberedLease =
@@ -100,14 +101,15 @@ export type DhcpEvent =
   /** An operator wants an answer from a server now. */
   | { readonly kind: "renew" }
   /**
-   * Carrier has come back, or the host has resumed: is this still the same network?
+   * Carrier has come back, or the host has resumed: is this still the same network? Or what stood
+   * in the way of a lease is gone.
    * `gatewayAsked`: somebody also asks the lease's gateway, by ARP to the MAC that it had.
    */
   | { readonly kind: "check"; readonly gatewayAsked: boolean }
   /** The gateway that was asked has answered. */
   | { readonly kind: "same-network" }
   /** Somebody else has the address. */
-  | { readonly kind: "conflict" }
+  | { readonly kind: "conflict"; readonly holder: Holder }
   | { readonly kind: "wake" }
   | { readonly kind: "packet"; readonly payload: Uint8Array; readonly source: Ipv4 };
 
@@ -134,6 +136,8 @@ export type DhcpEffect =
   /** T2 has passed: the server that granted the lease does not answer. */
   | { readonly kind: "lease-rebinding"; readonly lease: Lease }
   | { readonly kind: "lease-lost"; readonly lease: Lease; readonly reason: LossReason }
+  /** A lease of an earlier life is none any more: a server said NAK, or we declined what it said. */
+  | { readonly kind: "remembered-refused"; readonly lease: Lease }
   | { readonly kind: "reply-ignored"; readonly reason: IgnoreReason };
 
 export type SendTo =
@@ -236,6 +240,13 @@ export function withEvidence<S extends DhcpState>(state: S, evidence: NetworkEvi
 export function askedServer(state: Asking): Ipv4 | undefined {
   if (state.kind === "requesting") return state.offer.serverId;
   return state.kind === "renewing" ? state.lease.terms.serverId : undefined;
+}
+
+/** The address that is asked for, or asked to be extended. */
+export function askedAddress(state: Asking): Ipv4 {
+  if (state.kind === "requesting") return state.offer.address;
+  const { lease } = state.kind === "rebooting" ? state.claim : state;
+  return lease.terms.address;
 }
 
 /** The address that was asked for by name. */

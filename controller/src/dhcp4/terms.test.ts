@@ -259,7 +259,11 @@ describe("checkTerms() keeps of the rest what can be used", () => {
 
   const cases = [
     { option: 3, bytes: new Uint8Array(5), problem: "malformed" },
+    { option: 1, bytes: new Uint8Array(3), problem: "malformed" },
     { option: 6, bytes: new Uint8Array(0), problem: "malformed" },
+    { option: 33, bytes: new Uint8Array(7), problem: "malformed" },
+    { option: 121, bytes: Uint8Array.of(24, 192, 0), problem: "malformed" },
+    { option: 249, bytes: Uint8Array.of(33), problem: "malformed" },
     { option: 6, bytes: addresses("127.0.0.53"), problem: "unusable" },
     { option: 12, bytes: ascii("$(reboot)"), problem: "unusable" },
     { option: 15, bytes: ascii("a\nnameserver 192.0.2.66"), problem: "unusable" },

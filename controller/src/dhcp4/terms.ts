@@ -63,13 +63,13 @@ export function checkTerms(reply: Reply): Result<CheckedTerms, UnusableTerms> {
     ...routing(options, { address, prefixLength }),
     dnsServers: options.addresses(Option.dnsServers, MAX_ADDRESSES, isHostUnicast),
     ntpServers: options.addresses(Option.ntpServers, MAX_ADDRESSES, isHostUnicast),
-    domain: options.decoded(Option.domain, decodeName),
-    hostName: options.decoded(Option.hostName, decodeName),
-    captivePortal: options.decoded(Option.captivePortal, decodeHttpsUrl),
+    domain: options.decoded(Option.domain, decodeName, "unusable"),
+    hostName: options.decoded(Option.hostName, decodeName, "unusable"),
+    captivePortal: options.decoded(Option.captivePortal, decodeHttpsUrl, "unusable"),
     searchDomains: options.atMost(
       Option.searchDomains,
       MAX_SEARCH_DOMAINS,
-      options.decoded(Option.searchDomains, decodeSearchDomains) ?? [],
+      options.decoded(Option.searchDomains, decodeSearchDomains, "unusable") ?? [],
     ),
     broadcast: broadcastOf(options, address, prefixLength),
     mtu: mtuOf(options),
@@ -100,7 +100,8 @@ function prefixLengthOf(options: OptionReader, address: Ipv4): PrefixLength | un
   const mask = options.address(Option.subnetMask);
   if (mask === undefined) {
     // Absent or of a wrong length: as before there were masks. RFC 950 §2.1.
-    options.remark(Option.subnetMask, "missing");
+    if (options.bytes(Option.subnetMask) === undefined)
+      options.remark(Option.subnetMask, "missing");
     return classPrefixLength(address);
   }
   const length = prefixLengthFromMask(mask);
@@ -113,7 +114,7 @@ function prefixLengthOf(options: OptionReader, address: Ipv4): PrefixLength | un
  */
 function routing(options: OptionReader, own: OwnAddress): Pick<LeaseTerms, "gateways" | "routes"> {
   for (const option of [Option.classlessRoutes, Option.microsoftRoutes]) {
-    const all = options.decoded(option, decodeClasslessRoutes);
+    const all = options.decoded(option, decodeClasslessRoutes, "malformed");
     if (all === undefined) continue;
     const usable = options.only(option, all, (route) => isUsableRoute(route, own));
     const defaults = usable.filter(isDefaultByGateway).map((route) => route.gateway);
@@ -128,7 +129,7 @@ function routing(options: OptionReader, own: OwnAddress): Pick<LeaseTerms, "gate
       ),
     };
   }
-  const routes = options.decoded(Option.staticRoutes, decodeStaticRoutes) ?? [];
+  const routes = options.decoded(Option.staticRoutes, decodeStaticRoutes, "malformed") ?? [];
   // RFC 2132 §5.8: 0.0.0.0 "is an illegal destination". By its class it is 0/8: not usable.
   const isUsable = (route: LeaseRoute) => isUsableRoute(route, own);
   return {

@@ -170,12 +170,16 @@ const INIT_REBOOT: readonly Timeline[] = [
               ! lease-bound 192.0.2.77/24`,
   },
   {
-    name: "a lease that is refused was never announced, and is not asked for again",
+    name: "a lease that is refused was never announced, and is not asked for again, nor after a restart",
     capture: `${bound()}
       60 s    * killed
               * start
               > REQUEST 50=192.0.2.50
               < NAK
+              ! remembered-refused 192.0.2.50/24
+              > DISCOVER no-50
+      61 s    * killed
+              * start
               > DISCOVER no-50`,
   },
   {
@@ -185,6 +189,7 @@ const INIT_REBOOT: readonly Timeline[] = [
               * start
               > REQUEST 50=192.0.2.50
               < NAK server=198.51.100.1
+              ! remembered-refused 192.0.2.50/24
               > DISCOVER no-50`,
   },
   {
@@ -194,6 +199,7 @@ const INIT_REBOOT: readonly Timeline[] = [
               * start
               > REQUEST 50=192.0.2.50
               < ACK lease=1
+              ! remembered-refused 192.0.2.50/24
               ! ignored lease-too-short
               > DECLINE 50=192.0.2.50 54=192.0.2.1
       +10..11 s > DISCOVER no-50`,
@@ -306,6 +312,7 @@ const CLOCKS: readonly Timeline[] = [
       5 s     * start
               > REQUEST 50=192.0.2.50 no-54
               < NAK
+              ! remembered-refused 192.0.2.50/24
               > DISCOVER no-50`,
   },
   {

@@ -87,6 +87,61 @@ const NAKS: readonly Timeline[] = [
   },
 ];
 
+/** The fourth refusal in a row, at 12 s of virtual time or a tenth more; 16 s are to pass. */
+const FOUR = `
+      0 s     * start
+              > DISCOVER${NAKED}
+              > DISCOVER no-50${NAKED}
+      +4..4.4 s   > DISCOVER no-50${NAKED}
+      +8..8.8 s   > DISCOVER no-50${NAKED}`;
+
+const SIGNS: readonly Timeline[] = [
+  {
+    name: "carrier that goes and comes does not end a row, nor its wait",
+    capture: `${FOUR}
+      20 s    * stop
+      21 s    * start
+      28..31 s    > DISCOVER no-50${NAKED}
+      +32..35.2 s > DISCOVER no-50`,
+  },
+  {
+    name: "carrier that comes back after the wait: at once, and the row goes on",
+    capture: `${FOUR}
+      20 s    * stop
+      40 s    * start
+              > DISCOVER no-50${NAKED}
+      +32..35.2 s > DISCOVER no-50`,
+  },
+  {
+    name: "a check shortens a long wait to 32 s",
+    capture: `${FOUR}
+      +16..17.6 s > DISCOVER no-50${NAKED}
+      +32..35.2 s > DISCOVER no-50${NAKED}
+      +64..70.4 s > DISCOVER no-50${NAKED}
+      150 s   * check
+      156..170 s > DISCOVER no-50`,
+  },
+  {
+    name: "a check later than that asks at once",
+    capture: `${FOUR}
+      +16..17.6 s > DISCOVER no-50${NAKED}
+      +32..35.2 s > DISCOVER no-50${NAKED}
+      +64..70.4 s > DISCOVER no-50${NAKED}
+      200 s   * check
+              > DISCOVER no-50`,
+  },
+  {
+    name: "what an operator gives back ends a row",
+    capture: `
+      0 s     * start
+              > DISCOVER${NAKED}
+              > DISCOVER no-50${NAKED}
+      1 s     * release
+              * start
+              > DISCOVER no-50`,
+  },
+];
+
 const DECLINES: readonly Timeline[] = [
   {
     name: "a conflict: the address goes, and is not asked for again",
@@ -135,7 +190,11 @@ const DECLINES: readonly Timeline[] = [
   },
 ];
 
-for (const [title, timelines] of Object.entries({ NAK: NAKS, DECLINE: DECLINES })) {
+for (const [title, timelines] of Object.entries({
+  NAK: NAKS,
+  "signs of another network": SIGNS,
+  DECLINE: DECLINES,
+})) {
   describe(title, () => {
     for (const timeline of timelines) {
       test(timeline.name, () => {
@@ -197,6 +256,33 @@ for (const { what, server, packets } of STORMS) {
       assert.equal(busiestMinute(client), packets);
     });
   }
+}
+
+for (const luck of Object.keys(LUCK) as Luck[]) {
+  test(`refusals while carrier flaps every 4 s for ten minutes: 10 packets a minute, ${luck} jitter`, () => {
+    const client = new DhcpSimulation({}, 0, luck);
+    client.server = ({ type }) => ({ type: type === "discover" ? "offer" : "nak" });
+    for (let sec = 0; sec < 600; sec += 4) {
+      client.start();
+      client.advanceTo(sec + 2);
+      client.deliver({ kind: "stop" });
+      client.advanceTo(sec + 4);
+    }
+    assert.ok(client.sentAtSec.length >= 30, `${client.sentAtSec.length} messages`);
+    assert.ok(busiestMinute(client) <= 10, `${busiestMinute(client)} in a minute`);
+  });
+
+  test(`refusals and a check every second for ten minutes: 10 packets a minute, ${luck} jitter`, () => {
+    const client = new DhcpSimulation({}, 0, luck);
+    client.server = ({ type }) => ({ type: type === "discover" ? "offer" : "nak" });
+    client.start();
+    for (let sec = 1; sec < 600; sec += 1) {
+      client.advanceTo(sec);
+      client.check();
+    }
+    assert.ok(client.sentAtSec.length >= 30, `${client.sentAtSec.length} messages`);
+    assert.equal(busiestMinute(client), 10);
+  });
 }
 
 test("between refusals it waits half an hour at most, and a tenth", () => {

@@ -181,12 +181,15 @@ const LOSS_TEXTS: Partial<Record<EventReason, string>> = {
   link: "link is gone",
   config: "no longer managed",
   operator: "lease given up",
+  collision: "its address is in use elsewhere",
 };
 
-function reasonOfLoss({ link, farewell }: ManagedLink): EventReason {
+function reasonOfLoss({ link, farewell, dhcp }: ManagedLink): EventReason {
   if (!link.adminUp) return "admin";
   if (farewell !== "none") return "operator";
-  return link.carrier ? "lease" : "carrier";
+  if (!link.carrier) return "carrier";
+  const isDeclined = dhcp.kind === "init" && dhcp.setbacks.last?.kind === "taken";
+  return isDeclined ? "collision" : "lease";
 }
 
 function announceChange(change: ModelChange, registry: Registry, outbox: Outbox): void {

@@ -7,13 +7,15 @@ import {
   step,
   UNGUARDED,
 } from "../arp/index.js";
-import { leaseOf } from "../dhcp4/index.js";
+import { type DhcpEvent, leaseOf } from "../dhcp4/index.js";
 import { isUsable, linkRefOf } from "../link/index.js";
 import type { ManagedLink } from "./managed-link.js";
 import type { Outbox } from "./outbox.js";
 
-/** What the DHCP machine should hear of what was heard by ARP. */
-export type ArpVerdict = "conflict" | "same-network";
+/** What came of what was heard by ARP, or was not. */
+export type ArpVerdict =
+  | { readonly kind: "claimed" }
+  | Extract<DhcpEvent, { kind: "conflict" | "same-network" }>;
 
 export interface ArpEnvironment {
   readonly randomUint32: () => number;
@@ -37,20 +39,21 @@ export class ArpDriver {
 
   /** Compares what is guarded with the lease in force. */
   follow(managed: ManagedLink, outbox: Outbox): void {
-    if (leaseOf(managed.dhcp)?.terms.address !== managed.claimed) managed.claimed = undefined;
+    followStanding(managed);
     const wanted = guardedLease(managed);
     const { guarded } = managed;
     if (guarded !== undefined && guarded.address !== wanted?.address) {
       managed.guarded = undefined;
       this.step(managed, { kind: "drop" }, outbox);
     }
-    if (wanted === undefined || managed.method.kind !== "dhcp") return;
+    if (wanted === undefined) return;
     const { address, gateway } = wanted;
     if (managed.guarded === undefined) {
-      const mode = managed.method.conflictDetection === "strict" ? "strict" : "optimistic";
+      const { standing } = managed;
+      const mode = standing === undefined ? "strict" : "optimistic";
       // After a restart of ours, or of the helper's, it has been ours for a while.
       const event: GuardEvent =
-        managed.claimed === address
+        standing?.kind === "claimed"
           ? { kind: "adopt", address, gateway }
           : { kind: "claim", address, gateway, mode };
       managed.guarded = wanted;
@@ -59,6 +62,15 @@ export class ArpDriver {
       managed.guarded = wanted;
       this.step(managed, { kind: "gateway", gateway }, outbox);
     }
+  }
+
+  /** A server has granted the lease anew. */
+  confirm(managed: ManagedLink, outbox: Outbox): void {
+    const lease = guardedLease(managed);
+    const { guarded } = managed;
+    const isSame = lease?.address === guarded?.address && lease?.gateway === guarded?.gateway;
+    // What has changed, the guard learns of by `follow`.
+    if (isSame) this.step(managed, { kind: "confirm" }, outbox);
   }
 
   /** Carrier is back, or the host has resumed. Answers whether the gateway is being asked. */
@@ -91,6 +103,19 @@ export function forgetGuard(managed: ManagedLink): void {
   managed.guarded = undefined;
 }
 
+/**
+ * Only strict mode keeps an address from the link until it is claimed, and not one that is there: a
+ * change of the configuration would take a working uplink down.
+ */
+function followStanding(managed: ManagedLink): void {
+  const address = leaseOf(managed.dhcp)?.terms.address;
+  if (managed.standing?.address !== address) managed.standing = undefined;
+  const { method, link } = managed;
+  const isStrict = method.kind === "dhcp" && method.conflictDetection === "strict";
+  const mustBeClaimed = isStrict && link.hardwareType === ARPHRD_ETHER;
+  if (address !== undefined && !mustBeClaimed) managed.standing ??= { kind: "admitted", address };
+}
+
 /** The lease whose address ARP can and should guard. */
 function guardedLease(
   managed: ManagedLink,
@@ -116,16 +141,17 @@ function perform(managed: ManagedLink, effect: GuardEffect, outbox: Outbox): rea
       outbox.push({ kind: "send-arp", link, message: effect.message });
       return [];
     case "claimed":
-      managed.claimed = managed.guarded?.address;
+      if (managed.guarded === undefined) return [];
+      managed.standing = { kind: "claimed", address: managed.guarded.address };
       outbox.log("debug", "Nobody else has the address", { link: managed.name });
-      return [];
+      return [{ kind: "claimed" }];
     case "conflict":
       announceConflict(managed, effect, outbox);
       if (effect.isDefended) return [];
       managed.guarded = undefined;
-      return ["conflict"];
+      return [{ kind: "conflict", holder: { kind: "host", mac: effect.mac } }];
     case "same-network":
-      return ["same-network"];
+      return [effect];
   }
 }
 

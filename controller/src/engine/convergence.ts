@@ -17,9 +17,10 @@ import type { Episode } from "./contention.js";
 import { type Culprit, nameOfCulprit } from "./culprit.js";
 import { Inheritance } from "./inheritance.js";
 import type { ManagedLink } from "./managed-link.js";
-import type { GroupedOperation, OperationOutcome, Refusal } from "./messages.js";
+import type { GroupedOperation, OperationOutcome } from "./messages.js";
 import type { MetricChanges } from "./metric-change.js";
 import type { Outbox } from "./outbox.js";
+import { refusalSentence } from "./refusal-sentence.js";
 import type { Registry } from "./registry.js";
 import { type Repair, Repairs } from "./repairs.js";
 import { wantedSettings } from "./settings-keeper.js";
@@ -208,7 +209,7 @@ export class Convergence {
     { refusal }: OperationOutcome & { kind: "refused" },
     outbox: Outbox,
   ): void {
-    const described = { ...refusal, text: sentenceOf(operation, refusal) };
+    const described = { ...refusal, text: refusalSentence(operation, refusal) };
     const isNews = this.repairs.refuse(operation, described, outbox.now);
     // A link that has just gone, or changed, overtook us; its notification is on the way.
     if (!isNews || refusal.code === "link-mismatch") return;
@@ -268,23 +269,6 @@ function isComplete(registry: Registry, uplinks: ReadonlyMap<ManagedLink, Uplink
   return [...registry.managed.values()].every(
     (managed) => uplinks.has(managed) || !isUsable(managed.link),
   );
-}
-
-/** The refusal for people: what was attempted, why not, and what to do. */
-function sentenceOf(operation: Operation, { code, errno, kernelText, text }: Refusal): string {
-  const attempt = renderOperation(operation);
-  switch (code) {
-    case "foreign":
-      return `${attempt}: another program's object is in its place; MNM leaves it alone and tries again when it is gone`;
-    case "kernel-refused":
-      return `${attempt}: the kernel refused with ${errno}${kernelText === "" ? "" : ` (${kernelText})`}; MNM tries again`;
-    case "not-permitted":
-      return `${attempt}: the helper does not permit it (${text}); see helper.json`;
-    case "link-mismatch":
-      return `${attempt}: the link has changed meanwhile; MNM tries again`;
-    case "malformed":
-      return `${attempt}: the helper did not understand it (${text})`;
-  }
 }
 
 /** Puts of one link depend on one another, and so do its deletes; the two do not. */

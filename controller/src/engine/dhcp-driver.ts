@@ -1,24 +1,26 @@
-import { after, formatIpv4, type Instant, type MacAddress } from "@mnm/proto/net";
+import { after, formatIpv4, type Instant } from "@mnm/proto/net";
 import {
   type DhcpConfig,
   type DhcpEffect,
   type DhcpEvent,
   decodeLeaseRecord,
   encodeLeaseRecord,
+  isClaimedRecord,
   isExpired,
   type Lease,
   leaseOf,
   type RememberedLease,
+  STOPPED,
   step,
 } from "../dhcp4/index.js";
 import { isUsable, linkKindOf, linkRefOf } from "../link/index.js";
-import type { KernelAddress } from "../reconcile/index.js";
-import { MNM_PROTOCOL } from "../reconcile/index.js";
-import type { Uplink } from "../uplink/index.js";
+import { type KernelAddress, type KernelModel, MNM_PROTOCOL } from "../reconcile/index.js";
 import { ArpDriver, type ArpVerdict } from "./arp-driver.js";
+import { announceLease, noteRemarks, noteReply } from "./lease-announcer.js";
 import type { ManagedLink } from "./managed-link.js";
-import type { GivenUpLease } from "./messages.js";
+import type { EngineEvent, GivenUpLease } from "./messages.js";
 import { formatInterface, type Outbox } from "./outbox.js";
+import { macsOf } from "./uplinks.js";
 
 /** What the world is to the engine beside events; tests pass literals. */
 export interface EngineEnvironment {
@@ -39,12 +41,15 @@ const LEAVING_MS = 200;
 /** Feeds each link's DHCP machine and turns what it wants into effects. */
 export class DhcpDriver {
   readonly #environment: EngineEnvironment;
+  readonly #kernel: KernelModel;
   readonly #arp: ArpDriver;
 
-  /** @param ownMacs of every link of this host, now */
-  constructor(environment: EngineEnvironment, ownMacs: () => ReadonlySet<MacAddress>) {
+  /** @param kernel as it is at any time; only read */
+  constructor(environment: EngineEnvironment, kernel: KernelModel) {
     this.#environment = environment;
-    this.#arp = new ArpDriver({ randomUint32: environment.randomUint32, ownMacs });
+    this.#kernel = kernel;
+    const { randomUint32 } = environment;
+    this.#arp = new ArpDriver({ randomUint32, ownMacs: () => macsOf(kernel) });
   }
 
   /** Looks at one link: carrier, remembered lease, port; starts or stops its DHCP machine. */
@@ -74,13 +79,31 @@ export class DhcpDriver {
     this.step(managed, { kind: "wake" }, outbox);
   }
 
+  /** Takes a DHCP message that the helper received, or what it says of those that it dropped. */
+  receive(
+    managed: ManagedLink,
+    event: EngineEvent & { kind: "dhcp-packet" | "packets-dropped" },
+    outbox: Outbox,
+  ): void {
+    if (event.kind === "packets-dropped") {
+      managed.count(event.counter, event.count);
+      return;
+    }
+    managed.count("received");
+    this.step(managed, { ...event, kind: "packet" }, outbox);
+  }
+
   /** Takes an ARP packet that the helper received. */
   receiveArp(managed: ManagedLink, packet: Uint8Array, outbox: Outbox): void {
     this.#hear(managed, this.#arp.receive(managed, packet, outbox), outbox);
   }
 
   #hear(managed: ManagedLink, verdicts: readonly ArpVerdict[], outbox: Outbox): void {
-    for (const kind of verdicts) this.step(managed, { kind }, outbox);
+    for (const verdict of verdicts) {
+      if (verdict.kind !== "claimed") this.step(managed, verdict, outbox);
+      // A restart of ours need not ask again.
+      else this.keepUnder(managed, outbox);
+    }
   }
 
   /** An operator wants an answer from a server now; a released link begins again. */
@@ -114,11 +137,14 @@ export class DhcpDriver {
 
   #giveUp(managed: ManagedLink, outbox: Outbox): GivenUpLease | undefined {
     const held = leaseOf(managed.dhcp);
-    const lease = held === undefined || isExpired(held, outbox.now) ? undefined : held;
-    // Without carrier nobody would hear it, and it is said only once.
-    const serverTold = lease !== undefined && managed.port === "open" && isUsable(managed.link);
+    // One that is not in force, as without carrier: its server holds it for us all the same.
+    const known = held ?? (managed.memory.kind === "read" ? managed.memory.lease : undefined);
+    const lease = known === undefined || isExpired(known, outbox.now) ? undefined : known;
+    const serverTold = lease !== undefined && lease === held && this.#canTell(managed, lease);
     if (serverTold) managed.leaving = { lease, until: after(outbox.now, LEAVING_MS) };
     this.step(managed, { kind: serverTold ? "release" : "stop" }, outbox);
+    // An operator does not wait because of what was before.
+    managed.dhcp = STOPPED;
     managed.sendFailed = false;
     // One that waits for carrier, or has not been read yet.
     managed.memory = { kind: "read", lease: undefined };
@@ -127,15 +153,23 @@ export class DhcpDriver {
     const { address, prefixLength, serverId } = lease.terms;
     const text = formatInterface(address, prefixLength);
     const server = formatIpv4(serverId);
-    outbox.emit("lease-expired", {
-      reason: "operator",
-      link: managed.eventLink,
-      before: text,
-      text: serverTold
-        ? `lease of ${text} given back to ${server}`
-        : `lease of ${text} given up; server ${server} could not be told`,
-    });
+    const sentence = serverTold
+      ? `lease of ${text} given back to ${server}`
+      : `lease of ${text} given up; server ${server} could not be told`;
+    const base = { reason: "operator", link: managed.eventLink, before: text } as const;
+    // Whoever listens has heard already that it is in force no more.
+    if (held === undefined) outbox.log("info", sentence, { link: managed.name });
+    else outbox.emit("lease-expired", { ...base, text: sentence });
     return { address: text, server, serverTold };
+  }
+
+  /**
+   * Whether a RELEASE can leave: it does from the lease's address, which may not be on the link yet.
+   * Without carrier nobody would hear it, and it is said only once.
+   */
+  #canTell({ link, port }: ManagedLink, { terms }: Lease): boolean {
+    if (port !== "open" || !isUsable(link)) return false;
+    return this.#kernel.addresses.of(link.ifindex).some(({ address }) => address === terms.address);
   }
 
   /** The link's identity has another name now: keep its lease under that one. */
@@ -148,7 +182,9 @@ export class DhcpDriver {
   /** Takes what the lease store had for the link. */
   remember(managed: ManagedLink, record: unknown, outbox: Outbox): void {
     if (managed.memory.kind !== "reading") return;
-    managed.memory = { kind: "read", lease: this.#recall(managed, record, outbox) };
+    const lease = this.#recall(managed, record, outbox);
+    managed.memory = { kind: "read", lease };
+    managed.claimedBefore = isClaimedRecord(record) ? lease?.terms.address : undefined;
   }
 
   #recall(managed: ManagedLink, record: unknown, outbox: Outbox): Lease | undefined {
@@ -163,27 +199,6 @@ export class DhcpDriver {
     return undefined;
   }
 
-  /** `unique`: of two leases with one address, the later is declined. Answers what is left. */
-  declineDuplicates(
-    uplinks: ReadonlyMap<ManagedLink, Uplink>,
-    outbox: Outbox,
-  ): ReadonlyMap<ManagedLink, Uplink> {
-    const kept = new Map<ManagedLink, Uplink>();
-    const held = new Set<number>();
-    const since = ([{ dhcp }]: readonly [ManagedLink, Uplink]): number =>
-      leaseOf(dhcp)?.acquiredAt ?? 0;
-    for (const [managed, uplink] of [...uplinks].toSorted((a, b) => since(a) - since(b))) {
-      const { address } = uplink.addressing;
-      if (leaseOf(managed.dhcp) !== undefined && held.has(address)) {
-        this.step(managed, { kind: "conflict" }, outbox);
-      } else {
-        held.add(address);
-        kept.set(managed, uplink);
-      }
-    }
-    return kept;
-  }
-
   step(managed: ManagedLink, event: DhcpEvent, outbox: Outbox): void {
     const { link, method } = managed;
     if (link.mac === undefined || method.kind !== "dhcp") return;
@@ -195,8 +210,10 @@ export class DhcpDriver {
       rapidCommit: method.rapidCommit,
     };
     const { randomUint32 } = this.#environment;
-    const next = step(managed.dhcp, event, { now: outbox.now, randomUint32, config });
+    const before = managed.dhcp;
+    const next = step(before, event, { now: outbox.now, randomUint32, config });
     managed.dhcp = next.state;
+    if (event.kind === "packet") noteReply(managed, { ...next, before }, outbox);
     for (const effect of next.effects) this.#perform(managed, effect, outbox);
   }
 
@@ -209,7 +226,11 @@ export class DhcpDriver {
     if (managed.dhcp.kind === "stopped" && managed.memory.kind === "read") {
       const remembered = rememberedOf(managed, managed.memory.lease, addresses);
       managed.wasStarted = true;
-      if (remembered?.kind === "adopt") managed.claimed = remembered.lease.terms.address;
+      if (remembered?.kind === "adopt") {
+        const { address } = remembered.lease.terms;
+        const kind = managed.claimedBefore === address ? "claimed" : "admitted";
+        managed.standing = { kind, address };
+      }
       this.step(managed, { kind: "start", remembered }, outbox);
     } else if (managed.sendFailed && !["bound", "init", "stopped"].includes(managed.dhcp.kind)) {
       this.step(managed, { kind: "renew" }, outbox);
@@ -228,21 +249,25 @@ export class DhcpDriver {
         return;
       case "lease-bound":
       case "lease-renewed":
-        for (const { option, problem } of effect.remarks) {
-          outbox.log("warn", "Option of the lease left out", {
-            link: managed.name,
-            option,
-            problem,
-          });
-        }
+        noteRemarks(managed, effect.remarks, outbox);
+        // Its end must not bring the address of the one before back.
+        managed.leaving = undefined;
         this.#keep(managed, effect.lease, outbox);
+        this.#arp.confirm(managed, outbox);
         announceLease(managed, effect, outbox);
         return;
       case "lease-rebinding":
         announceLease(managed, effect, outbox);
         return;
+      case "remembered-refused":
+        forgetLease(managed, outbox);
+        return;
       case "lease-lost":
-        forgetLease(managed, effect, outbox);
+        // After mere loss of carrier the server is asked for the same address again. What an
+        // operator gives up is forgotten, and told, by who gives it up.
+        if (effect.reason !== "stopped" && effect.reason !== "released") {
+          forgetLease(managed, outbox);
+        }
         announceLease(managed, effect, outbox);
         return;
     }
@@ -265,7 +290,9 @@ export class DhcpDriver {
   #keep(managed: ManagedLink, lease: Lease, outbox: Outbox): void {
     if (managed.farewell === "reconnecting") managed.farewell = "none";
     managed.memory = { kind: "read", lease };
-    const record = encodeLeaseRecord(lease, this.#times(outbox.now));
+    const { standing } = managed;
+    const isClaimed = standing?.kind === "claimed" && standing.address === lease.terms.address;
+    const record = encodeLeaseRecord(lease, this.#times(outbox.now), isClaimed);
     outbox.push({ kind: "save-lease", identity: managed.identity, record });
   }
 
@@ -294,99 +321,9 @@ function rememberedOf(
   return { kind: isInForce ? "adopt" : "reboot", lease };
 }
 
-type LeaseNews = Exclude<DhcpEffect, { kind: "send" | "reply-ignored" }>;
-
-function forgetLease(
-  managed: ManagedLink,
-  { reason }: Extract<DhcpEffect, { kind: "lease-lost" }>,
-  outbox: Outbox,
-): void {
-  // After mere loss of carrier the server is asked for the same address again. What an operator
-  // gives up is forgotten, and told, by who gives it up.
-  if (reason === "stopped" || reason === "released") return;
+function forgetLease(managed: ManagedLink, outbox: Outbox): void {
   managed.memory = { kind: "read", lease: undefined };
   outbox.push({ kind: "forget-lease", identity: managed.identity });
-}
-
-function announceLease(managed: ManagedLink, news: LeaseNews, outbox: Outbox): void {
-  const { terms } = news.lease;
-  const address = formatInterface(terms.address, terms.prefixLength);
-  const server = formatIpv4(terms.serverId);
-  const base = { reason: "lease", link: managed.eventLink } as const;
-  switch (news.kind) {
-    case "lease-bound":
-      outbox.emit("lease-bound", {
-        ...base,
-        after: address,
-        text: `lease of ${address} from ${server}`,
-      });
-      return;
-    case "lease-renewed": {
-      const before = formatInterface(news.before.terms.address, news.before.terms.prefixLength);
-      const change = before === address ? address : `${before} became ${address}`;
-      outbox.emit("lease-renewed", {
-        ...base,
-        before,
-        after: address,
-        text: `lease renewed: ${change}`,
-      });
-      return;
-    }
-    case "lease-rebinding":
-      outbox.emit("lease-rebinding", {
-        ...base,
-        before: address,
-        after: address,
-        text: `server ${server} does not answer; asking any server to extend ${address}`,
-      });
-      return;
-    case "lease-lost":
-      announceLoss(managed, news, address, outbox);
-      return;
-  }
-}
-
-function announceLoss(
-  managed: ManagedLink,
-  { reason }: Extract<DhcpEffect, { kind: "lease-lost" }>,
-  address: string,
-  outbox: Outbox,
-): void {
-  const base = { link: managed.eventLink, before: address } as const;
-  switch (reason) {
-    case "expired":
-      outbox.emit("lease-expired", {
-        ...base,
-        reason: "lease",
-        text: `lease of ${address} expired`,
-      });
-      return;
-    case "unconfirmed":
-      outbox.emit("lease-expired", {
-        ...base,
-        reason: "lease",
-        text: `nobody confirmed the lease of ${address} after carrier came back or the host resumed`,
-      });
-      return;
-    case "refused":
-      outbox.emit("lease-refused", {
-        ...base,
-        reason: "lease",
-        text: `server refused the lease of ${address}`,
-      });
-      return;
-    case "declined":
-      outbox.emit("lease-declined", {
-        ...base,
-        reason: "collision",
-        text: `declined ${address}: it is in use`,
-      });
-      return;
-    case "released":
-    case "stopped":
-      outbox.log("info", "lease set aside", { link: managed.name, address, reason });
-      return;
-  }
 }
 
 /** The lease in force on a link; undefined without one. */

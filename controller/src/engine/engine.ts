@@ -15,6 +15,7 @@ import { Announcer } from "./announcer.js";
 import { Convergence } from "./convergence.js";
 import { DhcpDriver, type EngineEnvironment } from "./dhcp-driver.js";
 import { Dumps } from "./dumps.js";
+import { settleDuplicates } from "./duplicates.js";
 import { HelperLink } from "./helper-link.js";
 import { LeaseRequests } from "./lease-requests.js";
 import type { ManagedLink } from "./managed-link.js";
@@ -30,7 +31,7 @@ import { Outbox } from "./outbox.js";
 import { Registry } from "./registry.js";
 import { earliest } from "./repairs.js";
 import { defaultLinkOf, type HostStatus, hostStatus } from "./status.js";
-import { macsOf, Uplinks } from "./uplinks.js";
+import { Uplinks } from "./uplinks.js";
 
 export interface EngineStart {
   readonly config: Config;
@@ -65,7 +66,7 @@ export class Engine {
     this.#config = config;
     this.#configFile = configFile;
     this.#registry = new Registry(state);
-    this.#driver = new DhcpDriver(environment, () => macsOf(this.#kernel));
+    this.#driver = new DhcpDriver(environment, this.#kernel);
     this.#leaseRequests = new LeaseRequests(this.#driver);
     this.#convergence = new Convergence(this.#kernel, this.#registry, environment.bootId);
   }
@@ -105,8 +106,9 @@ export class Engine {
     return earliest([...links, ...ours.filter(isAhead)]);
   }
 
-  status(): HostStatus {
+  status(now: Instant): HostStatus {
     return hostStatus({
+      now,
       kernel: this.#kernel,
       registry: this.#registry,
       repairs: this.#convergence.repairs,
@@ -188,8 +190,8 @@ export class Engine {
         this.#helper.portsOpened(event.results, this.#registry, outbox);
         break;
       case "dhcp-packet":
-        managed?.count("received");
-        if (managed !== undefined) this.#driver.step(managed, { ...event, kind: "packet" }, outbox);
+      case "packets-dropped":
+        if (managed !== undefined) this.#driver.receive(managed, event, outbox);
         break;
       case "dhcp-send-failed":
         managed?.count("send-failed");
@@ -222,9 +224,7 @@ export class Engine {
   }
 
   #wake(outbox: Outbox): void {
-    for (const managed of this.#registry.managed.values()) {
-      this.#driver.wake(managed, outbox);
-    }
+    for (const managed of this.#registry.managed.values()) this.#driver.wake(managed, outbox);
   }
 
   /** What expired meanwhile is over, and the rest may be another network's by now. */
@@ -278,6 +278,7 @@ export class Engine {
     }
   }
 
+  /** @param link as it was after a change: others of the same batch may have come since */
   #selectLink(link: Link, outbox: Outbox): void {
     const { ifindex } = link;
     if (!this.#kernel.links.has(ifindex)) return;
@@ -350,9 +351,7 @@ export class Engine {
       return;
     }
     if (this.#config.onStop === "release") {
-      for (const managed of this.#registry.managed.values()) {
-        this.#driver.release(managed, outbox);
-      }
+      for (const managed of this.#registry.managed.values()) this.#driver.release(managed, outbox);
     }
     this.#stopAt = after(outbox.now, STOP_TIMEOUT_MS);
   }
@@ -376,8 +375,7 @@ export class Engine {
     const reason = this.#metricChanges.arePending ? "operator" : "unspecified";
     const managed = this.#registry.managed.values();
     const uplinks = this.#uplinks;
-    const scene = { managed, uplinks, outstanding, repairs, defaultLink, reason } as const;
-    this.#announcer.review(scene, outbox);
+    this.#announcer.review({ managed, uplinks, outstanding, repairs, defaultLink, reason }, outbox);
     this.#leaseRequests.finish(this.#kernel, this.#uplinks, outbox);
     const faultOf = ({ ifindex }: ManagedLink) => repairs.faultOf(ifindex)?.refusal;
     this.#metricChanges.finish({ isMainSettled, faultOf, defaultLink }, outbox);
@@ -386,8 +384,10 @@ export class Engine {
   }
 
   #findUplinks(outbox: Outbox): ReadonlyMap<ManagedLink, Uplink> {
-    const uplinks = this.#uplinkMemory.of(this.#registry.managed.values(), this.#kernel);
-    return this.#config.unique ? this.#driver.declineDuplicates(uplinks, outbox) : uplinks;
+    const managed = [...this.#registry.managed.values()];
+    const uplinks = this.#uplinkMemory.of(managed, this.#kernel);
+    const scene = { managed, uplinks, isUnique: this.#config.unique };
+    return settleDuplicates(scene, (link, event) => this.#driver.step(link, event, outbox));
   }
 
   #drive(outbox: Outbox): void {

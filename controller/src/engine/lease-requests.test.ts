@@ -115,14 +115,24 @@ describe("release", () => {
     assert.deepEqual(ask(simulation, "release"), { kind: "released", givenUp: undefined });
   });
 
-  test("of a lease that waits for carrier forgets it", () => {
+  test("of a lease that waits for carrier forgets it, and says that the server has it still", () => {
     const world = makeWorld([1]);
     const simulation = new EngineSimulation(world);
     simulation.changeLink(1, NO_CARRIER);
     simulation.advance(10_000);
     assert.ok(world.leases.has("name:wan1"));
-    assert.deepEqual(ask(simulation, "release"), { kind: "released", givenUp: undefined });
+    const givenUp = { ...GIVEN_UP, serverTold: false };
+    assert.deepEqual(ask(simulation, "release"), { kind: "released", givenUp });
     assert.ok(!world.leases.has("name:wan1"));
+    const ended = simulation.events.filter(({ kind }) => kind === "lease-expired");
+    assert.deepEqual(ended, [], "it had ended with the carrier");
+  });
+
+  test("of a lease that has run out while it waited for carrier gives nothing up", () => {
+    const simulation = new EngineSimulation(makeWorld([1]));
+    simulation.changeLink(1, NO_CARRIER);
+    simulation.advance(3_600_000);
+    assert.deepEqual(ask(simulation, "release"), { kind: "released", givenUp: undefined });
   });
 
   test("a kernel that does not follow is a timeout, not silence", () => {

@@ -1,5 +1,5 @@
 import { after, type Ifindex, type Instant, type Ipv4, type LinkName } from "@mnm/proto/net";
-import { type GuardState, deadline as guardDeadline, mayUse, UNGUARDED } from "../arp/index.js";
+import { type GuardState, deadline as guardDeadline, UNGUARDED } from "../arp/index.js";
 import type { LinkEntry } from "../config/index.js";
 import {
   type DhcpEvent,
@@ -38,6 +38,15 @@ const HOLD_DOWN_WWAN_MS = 10_000;
  */
 type Farewell = "none" | "released" | "reconnecting";
 
+/**
+ * How far an address has come. `admitted`: it may be on the link, though somebody else may turn out
+ * to have it. `claimed`: nobody else has, as far as is known.
+ */
+interface Standing {
+  readonly kind: "admitted" | "claimed";
+  readonly address: Ipv4;
+}
+
 /** Where a link is in its life, in the words of `mnm.v1.LinkState`. */
 export type LinkState =
   | "ignored"
@@ -62,10 +71,14 @@ export class ManagedLink {
   guard: GuardState = UNGUARDED;
   /** What the guard was told to guard. */
   guarded: { readonly address: Ipv4; readonly gateway: Ipv4 | undefined } | undefined;
-  /** The address that nobody else had, as far as is known: its lease is the one in force. */
-  claimed: Ipv4 | undefined;
+  /** What is known of the lease's address; without it the address does not get onto the link. */
+  standing: Standing | undefined;
+  /** The address that an earlier run of ours had claimed. */
+  claimedBefore: Ipv4 | undefined;
   /** Of DHCP and ARP: sent, received and refused messages by reason. */
   readonly counters = new Map<string, number>();
+  /** What was last told of options that were left out, so that no renewal tells it again. */
+  remarked = "";
   port: "closed" | "opening" | "open" = "closed";
   /** A DHCP message was not sent, or its answer may be lost; the exchange is begun again once the port is open. */
   sendFailed = false;
@@ -111,8 +124,8 @@ export class ManagedLink {
     return this.farewell === "released";
   }
 
-  count(counter: string): void {
-    this.counters.set(counter, (this.counters.get(counter) ?? 0) + 1);
+  count(counter: string, times = 1): void {
+    this.counters.set(counter, (this.counters.get(counter) ?? 0) + times);
   }
 
   deadline(): Instant | undefined {
@@ -183,7 +196,7 @@ export class ManagedLink {
   get #leaseInUse(): Lease | undefined {
     const lease = leaseOf(this.dhcp);
     if (lease === undefined) return this.leaving?.lease;
-    return mayUse(this.guard) ? lease : undefined;
+    return this.standing?.address === lease.terms.address ? lease : undefined;
   }
 
   /** A static link without carrier keeps its address, and nothing else. */

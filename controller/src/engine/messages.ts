@@ -44,12 +44,29 @@ export type HelperEvent =
       readonly payload: Uint8Array;
       readonly source: Ipv4;
     }
+  /** The helper received such packets and could not pass them on. */
+  | {
+      readonly kind: "packets-dropped";
+      readonly ifindex: Ifindex;
+      readonly counter: PacketDropCounter;
+      readonly count: number;
+    }
   | { readonly kind: "dhcp-send-failed"; readonly ifindex: Ifindex; readonly text: string }
   | { readonly kind: "arp-packet"; readonly ifindex: Ifindex; readonly packet: Uint8Array }
   /** An ARP packet was not sent, or the helper does not watch what it was asked to. */
   | { readonly kind: "arp-failed"; readonly ifindex: Ifindex; readonly text: string }
   | { readonly kind: "lease-loaded"; readonly identity: string; readonly record: unknown }
   | { readonly kind: "culprit-found"; readonly key: ObjectKey; readonly culprit: Culprit };
+
+/**
+ * Why the helper did not pass a packet on: something is wrong with it below DHCP, or too many came,
+ * for the limit of a link or for us to read.
+ */
+export type PacketDropCounter =
+  | "refused-checksum"
+  | "refused-malformed"
+  | "refused-overload"
+  | "arp-refused-overload";
 
 export interface HelperInfo {
   readonly version: string;

@@ -8,7 +8,10 @@
  */
 import { after, type Ifindex, type Instant } from "@mnm/proto/net";
 import {
+  addressKey,
+  type KernelAddress,
   MAIN_TABLE,
+  MNM_PROTOCOL,
   type ModelChange,
   type ObjectKey,
   type Operation,
@@ -22,6 +25,8 @@ const LAST_RETRY_MS = 60_000;
 const QUIET_MS = 250;
 /** The kernel takes routes away with an address, or with a link that is set down; we hear of it later. */
 const COLLATERAL_MS = 1_000;
+/** The kernel tells lifetimes in whole seconds, and ends them up to one early. */
+const LIFETIME_FUZZ_MS = 1_000;
 
 export interface OperationFault {
   readonly refusal: Refusal;
@@ -31,10 +36,19 @@ export interface OperationFault {
 }
 
 interface Disturbance {
+  readonly at: Instant;
   /** It is left alone until then. */
   readonly until: Instant;
   /** The netlink port of who did it; undefined when the kernel did not say. */
   readonly requester: number | undefined;
+}
+
+/** An address of ours is off its link, and not because of another program, as far as is known. */
+interface Departure {
+  readonly key: ObjectKey;
+  readonly at: Instant;
+  /** Its lifetime had run out, so that the kernel may have removed it by itself. */
+  readonly isOver: boolean;
 }
 
 /** An operation that undoes what another program did. */
@@ -51,6 +65,8 @@ export class Repairs {
   readonly #disturbed = new Map<ObjectKey, Disturbance>();
   /** When a link last lost an address, got one back, or was set down. */
   readonly #shaken = new Map<Ifindex, Instant>();
+  /** Of each link the last one. */
+  readonly #departures = new Map<Ifindex, Departure>();
 
   /** Follows what the kernel reports. */
   observe(change: ModelChange, now: Instant): void {
@@ -64,6 +80,7 @@ export class Repairs {
         break;
       case "address-removed":
         this.#shaken.set(change.address.ifindex, now);
+        this.#depart(change.address, now);
         break;
       case "link-added":
         this.#retryLink(change.link.ifindex);
@@ -76,6 +93,7 @@ export class Repairs {
         break;
       case "link-removed":
         this.#shaken.delete(change.link.ifindex);
+        this.#departures.delete(change.link.ifindex);
         this.contention.forgetLink(change.link.ifindex);
         break;
       case "address-added":
@@ -83,13 +101,25 @@ export class Repairs {
     }
   }
 
-  /** Another program removed or changed an object of ours. */
+  #depart({ ifindex, address, length, protocol, expiry }: KernelAddress, now: Instant): void {
+    if (protocol !== MNM_PROTOCOL) return;
+    const key = addressKey(ifindex, address, length);
+    const isOver = expiry !== undefined && expiry <= after(now, LIFETIME_FUZZ_MS);
+    this.#departures.set(ifindex, { key, at: now, isOver });
+  }
+
+  /** Another program removed or changed an object of ours, unless the kernel did as it was told. */
   #disturb(key: ObjectKey, requester: number | undefined, now: Instant): void {
+    for (const [ifindex, departure] of this.#departures) {
+      if (departure.key !== key || departure.at !== now) continue;
+      if (departure.isOver && requester === undefined) return;
+      this.#departures.delete(ifindex);
+    }
     const quiet = after(now, QUIET_MS);
     const notBefore = this.contention.touch(key);
     const until = notBefore === undefined || notBefore < quiet ? quiet : notBefore;
     const known = requester ?? this.#disturbed.get(key)?.requester;
-    this.#disturbed.set(key, { until, requester: known });
+    this.#disturbed.set(key, { at: now, until, requester: known });
   }
 
   /** Answers whether this is the first refusal of its kind, which is worth telling. */
@@ -161,6 +191,7 @@ export class Repairs {
   ): { readonly due: readonly Operation[]; readonly repairs: readonly Repair[] } {
     const keys = new Set(operations.map(operationKey));
     for (const key of this.#faults.keys()) if (!keys.has(key)) this.#faults.delete(key);
+    for (const operation of operations) this.#forgive(operation);
     const waiting = new Waiting();
     const due = operations.filter((operation) => {
       if (!operation.kind.startsWith("put")) return this.#mayGo(operation, now);
@@ -176,6 +207,19 @@ export class Repairs {
       this.contention.leave(key, now);
     }
     return { due, repairs };
+  }
+
+  /** A route that went because we, or its lifetime, took the address away was taken by nobody else. */
+  #forgive(operation: Operation): void {
+    if (operation.kind !== "put-route" || this.isContended(operation)) return;
+    const departure = this.#departures.get(operation.link.ifindex);
+    const key = operationKey(operation);
+    const disturbance = this.#disturbed.get(key);
+    if (departure === undefined || disturbance === undefined) return;
+    if (disturbance.requester !== undefined) return;
+    const { at } = departure;
+    const isCollateral = at <= disturbance.at && disturbance.at < after(at, COLLATERAL_MS);
+    if (isCollateral) this.#disturbed.delete(key);
   }
 
   #mayGo(operation: Operation, now: Instant): boolean {

@@ -16,6 +16,7 @@ import type { LinkState, ManagedLink } from "./managed-link.js";
 import type { HelperInfo, Refusal } from "./messages.js";
 import type { Registry } from "./registry.js";
 import type { Repairs } from "./repairs.js";
+import { type WaitStatus, waitOf, warningOfWait } from "./setback.js";
 
 /** The host, as `mnmctl status` shows it. */
 export interface HostStatus {
@@ -67,6 +68,7 @@ export interface ManagedStatus {
   readonly origin: Uplink["addressing"]["origin"] | undefined;
   readonly lease: Lease | undefined;
   readonly dhcpState: DhcpState["kind"] | undefined;
+  readonly wait: WaitStatus | undefined;
   readonly counters: ReadonlyMap<string, number>;
   readonly fault: Refusal | undefined;
   readonly since: number;
@@ -75,6 +77,7 @@ export interface ManagedStatus {
 
 /** What the status is made of. */
 export interface StatusScene {
+  readonly now: Instant;
   readonly kernel: KernelModel;
   readonly registry: Registry;
   readonly repairs: Repairs;
@@ -116,7 +119,7 @@ export function hostStatus(scene: StatusScene): HostStatus {
     links,
     contended: contended.get(undefined) ?? [],
     warnings: [
-      ...warningsOfLinks(links),
+      ...warningsOfLinks(links, scene.now),
       ...warningsOfFights(links, contended.get(undefined) ?? []),
       ...warningsOfHost(scene),
     ],
@@ -161,6 +164,7 @@ function managedStatus(
     origin: uplink?.addressing.origin,
     lease: leaseOfLink(managed),
     dhcpState: managed.method.kind === "dhcp" ? managed.dhcp.kind : undefined,
+    wait: waitOf(managed),
     counters: managed.counters,
     fault: repairs.faultOf(managed.ifindex)?.refusal,
     since: managed.state.since,
@@ -168,7 +172,7 @@ function managedStatus(
   };
 }
 
-function warningsOfLinks(links: readonly LinkStatus[]) {
+function warningsOfLinks(links: readonly LinkStatus[], now: Instant) {
   return links.flatMap(({ link, addresses, managed, state }) => {
     const warnings: { link: string; text: string }[] = [];
     if (managed?.sharesAddressWith !== undefined) {
@@ -190,6 +194,9 @@ function warningsOfLinks(links: readonly LinkStatus[]) {
         link: link.name,
         text: `released (mnmctl reconnect ${link.name} brings it back)`,
       });
+    }
+    if (managed?.wait?.isLong) {
+      warnings.push({ link: link.name, text: warningOfWait(managed.wait, link.name, now) });
     }
     if (managed?.fault !== undefined) warnings.push({ link: link.name, text: managed.fault.text });
     return warnings;

@@ -92,7 +92,7 @@ describe("a suspend", () => {
       [
         "lease of 10.0.1.100/24 from 10.0.1.1",
         "usable: 10.0.1.100/24, table 7701, metric 1000",
-        "server refused the lease of 10.0.1.100/24",
+        "server 10.0.41.1 refused the lease of 10.0.1.100/24",
         "lease of 10.0.41.100/24 from 10.0.41.1",
         "unusable: lease ended or changed",
         "usable: 10.0.41.100/24, table 7701, metric 1000",

@@ -17,7 +17,7 @@ import {
   step,
 } from "../dhcp4/index.js";
 import { mutations, type Random, randomFrom, XID } from "./dhcp4-mutations.js";
-import { CONFIG, replyOf, SERVER, u32 } from "./dhcp4-server.js";
+import { CONFIG, CONFLICT, replyOf, SERVER, u32 } from "./dhcp4-server.js";
 
 export interface FuzzReport {
   readonly messages: number;
@@ -63,7 +63,7 @@ export function clientsInEveryState(): readonly Client[] {
   const check = { kind: "check", gatewayAsked: false } as const;
   return [
     { state: STOPPED, context: CONTEXT },
-    next(bound.state, { kind: "conflict" }),
+    next(bound.state, CONFLICT),
     selecting,
     next(STOPPED, { kind: "start", remembered: undefined }, rapid),
     requesting,
@@ -275,7 +275,7 @@ class Wanderer {
       case 0:
         return { kind: "check", gatewayAsked: this.#random(2) === 0 };
       case 1:
-        return { kind: "conflict" };
+        return CONFLICT;
       case 2:
         return { kind: "renew" };
       case 3:

@@ -10,7 +10,7 @@ import {
   parseIpv4,
   parseMac,
 } from "@mnm/proto/net";
-import type { DhcpConfig } from "../dhcp4/index.js";
+import type { DhcpConfig, DhcpEvent } from "../dhcp4/index.js";
 
 export function ipv4(text: string): Ipv4 {
   const address = parseIpv4(text);
@@ -59,6 +59,11 @@ export interface ReplyFields {
   readonly sname?: Uint8Array;
 }
 
+/** Another host, which has the address. */
+export const CONFLICT: DhcpEvent & { kind: "conflict" } = {
+  kind: "conflict",
+  holder: { kind: "host", mac: "02:00:00:00:00:99" as MacAddress },
+};
 export const SERVER = ipv4("192.0.2.1");
 export const ADDRESS = ipv4("192.0.2.50");
 

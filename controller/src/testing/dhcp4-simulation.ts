@@ -23,6 +23,9 @@ type Send = DhcpEffect & { readonly kind: "send" };
 export const LUCK = { least: 0, middle: 0x7fff_ffff, most: 0xffff_0000 } as const;
 export type Luck = keyof typeof LUCK;
 
+/** A server that answers at once and a client that does so too would go on for ever. */
+const MOST_STEPS_AT_ONCE = 1_000;
+
 /**
  * A DHCP client in virtual time. Its log reads like a capture: the second, then what was sent or
  * announced.
@@ -37,6 +40,7 @@ export class DhcpSimulation {
   readonly #config: DhcpConfig;
   #now: Instant;
   #random: number;
+  #stepsAtOnce = 0;
 
   constructor(config: Partial<DhcpConfig> = {}, startMs = 0, luck: Luck = "middle") {
     this.#config = { ...CONFIG, ...config };
@@ -57,6 +61,8 @@ export class DhcpSimulation {
 
   deliver(event: DhcpEvent): readonly DhcpEffect[] {
     const { now } = this;
+    this.#stepsAtOnce += 1;
+    if (this.#stepsAtOnce > MOST_STEPS_AT_ONCE) throw new Error("Time does not move");
     const randomUint32 = () => this.#random++;
     const { state, effects } = step(this.state, event, { now, randomUint32, config: this.#config });
     this.state = state;
@@ -108,7 +114,7 @@ export class DhcpSimulation {
   wakeOnce(sec: number): boolean {
     const due = deadline(this.state);
     if (due === undefined || due > sec * 1000) return false;
-    this.#now = instantFromMs(Math.max(due, this.#now));
+    this.#moveTo(Math.max(due, this.#now));
     this.deliver({ kind: "wake" });
     const next = deadline(this.state);
     if (next !== undefined && next <= this.#now) throw new Error("Deadline that does not move");
@@ -117,7 +123,12 @@ export class DhcpSimulation {
 
   /** Moves time without a wake, as a suspend does. */
   sleepTo(sec: number): void {
-    this.#now = instantFromMs(sec * 1000);
+    this.#moveTo(sec * 1000);
+  }
+
+  #moveTo(ms: number): void {
+    if (ms !== this.#now) this.#stepsAtOnce = 0;
+    this.#now = instantFromMs(ms);
   }
 
   /** The log since the last call. */
@@ -138,6 +149,8 @@ function describe(effect: DhcpEffect): string {
     }
     case "reply-ignored":
       return `ignored ${effect.reason}`;
+    case "remembered-refused":
+      return `refused ${formatIpv4(effect.lease.terms.address)}`;
     case "lease-lost":
       return `lost ${formatIpv4(effect.lease.terms.address)} ${effect.reason}`;
     case "lease-bound":

@@ -22,7 +22,15 @@ import {
   encodeLeaseRecord,
   type RememberedLease,
 } from "../dhcp4/index.js";
-import { addresses, ipv4, type Received, type ReplyFields, receive, u32 } from "./dhcp4-server.js";
+import {
+  addresses,
+  CONFLICT,
+  ipv4,
+  type Received,
+  type ReplyFields,
+  receive,
+  u32,
+} from "./dhcp4-server.js";
 import { DhcpSimulation, LUCK, type Luck } from "./dhcp4-simulation.js";
 import { wordsOfMessage, wordsOfNews } from "./dhcp4-words.js";
 
@@ -176,6 +184,8 @@ class Player {
       this.#record = JSON.stringify(encodeLeaseRecord(effect.lease, this.#clock()));
     } else if (effect.kind === "lease-lost" && effect.reason !== "stopped") {
       this.#record = undefined;
+    } else if (effect.kind === "remembered-refused") {
+      this.#record = undefined;
     }
   }
 
@@ -226,7 +236,7 @@ class Player {
         this.#nothing(words);
         return;
       default:
-        client.deliver({ kind: plainEvent(name) });
+        client.deliver(plainEvent(name));
     }
   }
 
@@ -319,10 +329,17 @@ function secondsOf([amount = "", unit = ""]: readonly string[]): number {
   return seconds;
 }
 
-const PLAIN_EVENTS = ["stop", "release", "renew", "conflict", "same-network", "wake"] as const;
+const PLAIN_EVENTS: readonly DhcpEvent[] = [
+  { kind: "stop" },
+  { kind: "release" },
+  { kind: "renew" },
+  CONFLICT,
+  { kind: "same-network" },
+  { kind: "wake" },
+];
 
-function plainEvent(name: string): (typeof PLAIN_EVENTS)[number] & DhcpEvent["kind"] {
-  const event = PLAIN_EVENTS.find((candidate) => candidate === name);
+function plainEvent(name: string): DhcpEvent {
+  const event = PLAIN_EVENTS.find(({ kind }) => kind === name);
   if (event === undefined) throw new SyntaxError(`Unknown: * ${name}`);
   return event;
 }

@@ -47,6 +47,7 @@ export function wordsOfNews(
       return [...words, `before=${formatIpv4(effect.before.terms.address)}`];
     case "lease-bound":
     case "lease-rebinding":
+    case "remembered-refused":
       return words;
     default:
       return assertNever(effect);

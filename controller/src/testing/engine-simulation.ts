@@ -47,12 +47,16 @@ export function makeWorld(links: readonly number[]): World {
   };
 }
 
+/** A hundred links take a thousand when they come together. */
+const MOST_STEPS = 20_000;
 const WALL_MS = 1_700_000_000_000;
 
 /** What a test follows from the first moment on. */
 export interface SimulationWatch {
   /** Each effect, before it is performed. */
   readonly onEffect?: (effect: EngineEffect) => void;
+  /** Changes what a DHCP server answers. */
+  readonly onAnswer?: (payload: Uint8Array) => Uint8Array;
   /** The engine has settled and nothing is waiting. */
   readonly onQuiet?: (status: () => HostStatus) => void;
   /**
@@ -106,7 +110,7 @@ export class EngineSimulation {
   }
 
   get status() {
-    return this.#engine.status();
+    return this.#engine.status(this.#world.now as Instant);
   }
 
   /** The texts of the events of a link since the start, for reading like a diary. */
@@ -154,9 +158,12 @@ export class EngineSimulation {
 
   #run(): void {
     const now = () => this.#world.now as Instant;
+    let steps = 0;
     for (let rounds = 0; ; rounds += 1) {
       if (rounds > 1_000) throw new Error("The engine does not come to rest");
       for (let next = this.#queue.shift(); next !== undefined; next = this.#queue.shift()) {
+        steps += 1;
+        if (steps > MOST_STEPS) throw new Error("Engine and servers go on for ever");
         for (const effect of this.#engine.step(next, now())) this.#perform(effect);
       }
       for (const effect of this.#engine.settle(now())) this.#perform(effect);
@@ -262,7 +269,7 @@ export class EngineSimulation {
     this.#queue.push({
       kind: "dhcp-packet",
       ifindex: link.ifindex,
-      payload: answer,
+      payload: this.#watch.onAnswer?.(answer) ?? answer,
       source: serverId,
     });
   }

@@ -597,7 +597,7 @@ export interface DhcpStatus {
    * What was counted since the controller began to manage the link. Names may be added; a counter
    * that is absent is 0.
    *
-   * - `received`: messages that came in.
+   * - `received`: messages that came in. `received-X`: those that were taken: offer, ack, nak.
    * - `sent-X`: messages sent: discover, request, decline, release.
    * - `send-failed`: messages that the helper or the kernel did not take.
    * - `refused-X`: messages that came in and did nothing. X is one of
@@ -606,18 +606,41 @@ export interface DhcpStatus {
    *     forcerenew-unauthenticated, server-id-missing, server-id-unusable, client-id-wrong;
    *   - no answer to what was asked: not-expected, wrong-xid, wrong-server, rapid-commit-unasked;
    *   - terms that no lease can have: lease-time-missing, lease-too-short, lease-already-over,
-   *     address-unusable, mask-unusable.
+   *     address-unusable, mask-unusable;
+   *   - dropped by the helper, and not in `received`: checksum, malformed (the lengths of IP and
+   *     UDP), overload (more than 50 a second, or than were read in time).
    * - `arp-sent-X`: ARP packets sent: probe (is the address in use?), announcement (it is ours),
    *   request (is the gateway still there?).
+   * - `arp-refused-overload`: ARP packets that the helper dropped: more than 50 a second, or than were
+   *   read in time.
    * - `conflict-defended`: another host used the address, and was told that it is taken.
    * - `conflict-lost`: another host used the address, which was given up.
    */
   readonly counters: { [key: string]: bigint };
+  /** Why it waits before it asks again; absent while it does not, which it only does in `init`. */
+  readonly wait: DhcpWait | undefined;
 }
 
 export interface DhcpStatus_CountersEntry {
   readonly key: string;
   readonly value: bigint;
+}
+
+/** What a DHCP client waits for, and until when. */
+export interface DhcpWait {
+  /**
+   * - `nak`: a server refused the address;
+   * - `unique`: another link of this host has it, and `unique` is set;
+   * - `conflict`: another host uses it;
+   * - `unusable`: it came with terms that no lease can have.
+   */
+  readonly cause: string;
+  /** The address that was refused or declined. */
+  readonly address: string;
+  /** The server (`nak`, `unusable`), the link (`unique`) or the MAC (`conflict`) that it is due to. */
+  readonly by: string;
+  /** Milliseconds until it asks again. */
+  readonly remainingMs: bigint;
 }
 
 /** Asks for links. */
@@ -2231,7 +2254,7 @@ export const Lease: MessageFns<Lease> = {
 };
 
 function createBaseDhcpStatus(): DhcpStatus {
-  return { state: "", counters: {} };
+  return { state: "", counters: {}, wait: undefined };
 }
 
 export const DhcpStatus: MessageFns<DhcpStatus> = {
@@ -2242,6 +2265,9 @@ export const DhcpStatus: MessageFns<DhcpStatus> = {
     globalThis.Object.entries(message.counters).forEach(([key, value]: [string, bigint]) => {
       DhcpStatus_CountersEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
     });
+    if (message.wait !== undefined) {
+      DhcpWait.encode(message.wait, writer.uint32(26).fork()).join();
+    }
     return writer;
   },
 
@@ -2275,6 +2301,14 @@ export const DhcpStatus: MessageFns<DhcpStatus> = {
             if (entry2.value !== undefined) {
               message.counters[entry2.key] = entry2.value;
             }
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.wait = DhcpWait.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -2335,6 +2369,88 @@ export const DhcpStatus_CountersEntry: MessageFns<DhcpStatus_CountersEntry> = {
             }
 
             message.value = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDhcpWait(): DhcpWait {
+  return { cause: "", address: "", by: "", remainingMs: 0n };
+}
+
+export const DhcpWait: MessageFns<DhcpWait> = {
+  encode(message: DhcpWait, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.cause !== "") {
+      writer.uint32(10).string(message.cause);
+    }
+    if (message.address !== "") {
+      writer.uint32(18).string(message.address);
+    }
+    if (message.by !== "") {
+      writer.uint32(26).string(message.by);
+    }
+    if (message.remainingMs !== 0n) {
+      if (BigInt.asUintN(64, message.remainingMs) !== message.remainingMs) {
+        throw new globalThis.Error("value provided for field message.remainingMs of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.remainingMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DhcpWait {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDhcpWait() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.cause = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.by = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.remainingMs = reader.uint64() as bigint;
             continue;
           }
         }

@@ -453,6 +453,16 @@ export interface ReceiveDhcpResponse {
   readonly payload: Buffer;
   /** The source address of the IP packet, as a number. */
   readonly source: number;
+  /**
+   * What is wrong with the packet below DHCP: truncated, not-udp, fragment, ip-checksum, udp-length
+   * or udp-checksum. The item then tells only that: payload is empty, source 0. Empty: nothing.
+   */
+  readonly problem: string;
+  /**
+   * Packets that this port, since it was opened and before this item, could not pass on: more than
+   * 50 a second, not read in time, or over 1,500 bytes.
+   */
+  readonly dropped: number;
 }
 
 /** Chooses whose ARP packets to tell of. */
@@ -544,6 +554,11 @@ export interface ReceiveArpResponse {
   readonly ifindex: number;
   /** The ARP packet for IPv4 on Ethernet as it came, 28 bytes; not parsed. */
   readonly packet: Buffer;
+  /**
+   * Packets that this watch, since it was chosen and before this item, could not pass on: more than
+   * 50 a second, or not read in time.
+   */
+  readonly dropped: number;
 }
 
 function createBaseLinkRef(): LinkRef {
@@ -2303,7 +2318,7 @@ export const ReceiveDhcpRequest: MessageFns<ReceiveDhcpRequest> = {
 };
 
 function createBaseReceiveDhcpResponse(): ReceiveDhcpResponse {
-  return { ifindex: 0, payload: Buffer.alloc(0), source: 0 };
+  return { ifindex: 0, payload: Buffer.alloc(0), source: 0, problem: "", dropped: 0 };
 }
 
 export const ReceiveDhcpResponse: MessageFns<ReceiveDhcpResponse> = {
@@ -2316,6 +2331,12 @@ export const ReceiveDhcpResponse: MessageFns<ReceiveDhcpResponse> = {
     }
     if (message.source !== 0) {
       writer.uint32(29).fixed32(message.source);
+    }
+    if (message.problem !== "") {
+      writer.uint32(34).string(message.problem);
+    }
+    if (message.dropped !== 0) {
+      writer.uint32(40).uint32(message.dropped);
     }
     return writer;
   },
@@ -2355,6 +2376,22 @@ export const ReceiveDhcpResponse: MessageFns<ReceiveDhcpResponse> = {
             }
 
             message.source = reader.fixed32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.dropped = reader.uint32();
             continue;
           }
         }
@@ -2902,7 +2939,7 @@ export const ReceiveArpRequest: MessageFns<ReceiveArpRequest> = {
 };
 
 function createBaseReceiveArpResponse(): ReceiveArpResponse {
-  return { ifindex: 0, packet: Buffer.alloc(0) };
+  return { ifindex: 0, packet: Buffer.alloc(0), dropped: 0 };
 }
 
 export const ReceiveArpResponse: MessageFns<ReceiveArpResponse> = {
@@ -2912,6 +2949,9 @@ export const ReceiveArpResponse: MessageFns<ReceiveArpResponse> = {
     }
     if (message.packet.length !== 0) {
       writer.uint32(18).bytes(message.packet);
+    }
+    if (message.dropped !== 0) {
+      writer.uint32(24).uint32(message.dropped);
     }
     return writer;
   },
@@ -2943,6 +2983,14 @@ export const ReceiveArpResponse: MessageFns<ReceiveArpResponse> = {
             }
 
             message.packet = Buffer.from(reader.bytes());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.dropped = reader.uint32();
             continue;
           }
         }

@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 
-const LIMIT = 1630;
+const LIMIT = 2004;
 
 function codeLines(text) {
   const code = text

@@ -6,6 +6,14 @@ export interface AllowList {
   readonly tables: readonly [number, number];
   /** Default routes in main: whether at all, and the metrics that they may have. */
   readonly mainDefault: { readonly allow: boolean; readonly metrics: readonly [number, number] };
+  /** What rules at 9600 to 9899 may select by: users, marks, names of incoming links. */
+  readonly selectors: {
+    readonly uids: readonly number[];
+    readonly fwmarks: readonly number[];
+    readonly iifs: readonly string[];
+  };
+  /** Whether MULTI's subscribers may be told of links that come and go. */
+  readonly legacyBroadcast: boolean;
 }
 
 export const MAIN_TABLE = 254;

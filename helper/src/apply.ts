@@ -12,8 +12,12 @@ import type { OperationContext } from "./operations/check.js";
 import { putLinkSettings } from "./operations/link-settings.js";
 import { deleteRoute, putRoute } from "./operations/route.js";
 import { deleteRule, putRule } from "./operations/rule.js";
+import type { Peer } from "./sys.js";
 
-export type ApplyContext = Omit<OperationContext, "facts">;
+export interface ApplyContext extends Omit<OperationContext, "facts"> {
+  /** On whose behalf: for the log. */
+  readonly peer: Peer;
+}
 
 /**
  * Checks and performs the operations in order, one result for each. Every step is synchronous,
@@ -28,22 +32,26 @@ export function applyOperations(
   return operations.map(({ group, change }) => {
     if (failedGroups.has(group)) return { outcome: Outcome.SKIPPED, fault: undefined };
     const text = `${change?.$case ?? "unknown"} ${describe(change?.value)}`;
-    const result = resultOf(text, () => perform(change, { ...context, facts }));
+    const result = resultOf(text, context.peer, () => perform(change, { ...context, facts }));
     if (result.outcome === Outcome.REFUSED) failedGroups.add(group);
     return result;
   });
 }
 
-/** Runs one item of a call, logs how it ended, and says so to the caller. */
-export function resultOf(operation: string, run: () => unknown): OperationResult {
+/** Runs one item of a call, logs in one line who asked, for what, and how it ended, and says so. */
+export function resultOf(operation: string, peer: Peer, run: () => unknown): OperationResult {
   const result = attempt(run);
   if (result.ok) {
-    log.info("Done", { operation });
+    log.info("Done", { operation, ...peer });
     return { outcome: Outcome.DONE, fault: undefined };
   }
   const fault = encodeFault(result.error, operation);
-  log.warn(fault.text, { code: result.error.code });
+  log.warn(fault.text, { code: result.error.code, ...peer });
   return { outcome: Outcome.REFUSED, fault };
+}
+
+export function isDone({ outcome }: OperationResult): boolean {
+  return outcome === Outcome.DONE;
 }
 
 function perform(change: Operation["change"], context: OperationContext): unknown {

@@ -41,7 +41,8 @@ function held(ifindex: number, text: string) {
 }
 
 function routeBy(ifindex: number, gateway: string, table: number): KernelRoute {
-  const rest = { length: 0, network: 0, tos: 0, metric: 0, protocol: 77 };
+  const what = { payload: Buffer.alloc(0), type: 1, protocol: 77 };
+  const rest = { ...what, length: 0, network: 0, tos: 0, metric: 0 };
   return { ifindex, gateway: ip4(gateway), table, ...rest };
 }
 

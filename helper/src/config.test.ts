@@ -12,12 +12,14 @@ describe("parseConfig()", () => {
   test("takes the whole file of the contract", () => {
     const text = `{ "links": ["wan*", "usb0"], "tables": [8000, 8010],
       "main_default": { "allow": false, "metrics": [5, 9] },
-      "selectors": { "uids": [], "fwmarks": [], "iifs": [] },
-      "legacy_broadcast": false, "peer_uid": 1001 }`;
+      "selectors": { "uids": [0, 1000], "fwmarks": [7], "iifs": ["docker0"] },
+      "legacy_broadcast": true, "peer_uid": 1001 }`;
     const value = {
       links: ["wan*", "usb0"],
       tables: [8000, 8010],
       mainDefault: { allow: false, metrics: [5, 9] },
+      selectors: { uids: [0, 1000], fwmarks: [7], iifs: ["docker0"] },
+      legacyBroadcast: true,
       peerUid: 1001,
     };
     assert.deepEqual(parseConfig(text), { ok: true, value });
@@ -43,8 +45,13 @@ describe("parseConfig()", () => {
     ['{"tables": [7701, 4294967296]}', /^tables must be/],
     ['{"main_default": {"allow": "yes"}}', /^main_default.allow must be true or false$/],
     ['{"main_default": {"metrics": [0, 5]}}', /^main_default.metrics must be/],
-    ['{"selectors": {"uids": [1000]}}', /^selectors.uids must be \[\]/],
-    ['{"legacy_broadcast": true}', /^legacy_broadcast must be false/],
+    ['{"selectors": {"uids": ["mnm"]}}', /^selectors.uids must be a list of users' numbers$/],
+    ['{"selectors": {"uids": [4294967295]}}', /^selectors.uids must be/],
+    ['{"selectors": {"uids": 1000}}', /^selectors.uids must be/],
+    ['{"selectors": {"fwmarks": [0]}}', /^selectors.fwmarks must be a list of marks, from 1$/],
+    ['{"selectors": {"iifs": ["eth*", "a/b"]}}', /^selectors.iifs must be a list of link names$/],
+    ['{"selectors": {"users": []}}', /nearest known one is "selectors.uids"$/],
+    ['{"legacy_broadcast": 1}', /^legacy_broadcast must be true or false$/],
     ['{"peer_uid": -1}', /^peer_uid must be/],
     ['{"peer_uid": ""}', /^peer_uid must be/],
     ['{"__proto__": 1}', /^Key "__proto__" is unknown/],

@@ -1,5 +1,5 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
-import { err, ok, type Result } from "@mnm/proto/net";
+import { err, ok, parseLinkName, type Result } from "@mnm/proto/net";
 import type { AllowList } from "./allow-list.js";
 
 /** Everything that helper.json says. What it leaves out is as in {@link DEFAULT_CONFIG}. */
@@ -12,6 +12,8 @@ export const DEFAULT_CONFIG: HelperConfig = {
   links: ["*"],
   tables: [7701, 9699],
   mainDefault: { allow: true, metrics: [1, 39_999] },
+  selectors: { uids: [], fwmarks: [], iifs: [] },
+  legacyBroadcast: false,
   peerUid: "mnm",
 };
 
@@ -51,22 +53,23 @@ export function parseConfig(text: string): Result<HelperConfig, ConfigFault> {
   try {
     const keys = ["links", "tables", "main_default", "selectors", "legacy_broadcast", "peer_uid"];
     const file = section("", JSON.parse(text), keys);
-    const main = section("main_default.", file("main_default", {}, isAny, ""), [
-      "allow",
-      "metrics",
-    ]);
-    const { links, tables, mainDefault, peerUid } = DEFAULT_CONFIG;
+    const mainKeys = ["allow", "metrics"];
+    const main = section("main_default.", file("main_default", {}, isAny, ""), mainKeys);
+    const selectorKeys = ["uids", "fwmarks", "iifs"];
+    const selectors = section("selectors.", file("selectors", {}, isAny, ""), selectorKeys);
+    const { links, tables, mainDefault, legacyBroadcast, peerUid } = DEFAULT_CONFIG;
     const metrics = main("metrics", mainDefault.metrics, isRange(1), "[first, last], from 1");
-    // Of verbs that this version does not have. "Nothing" is accepted, so that one file serves
-    // every version; a wish that would not be fulfilled is not.
-    const selectors = ["uids", "fwmarks", "iifs"];
-    const wishes = section("selectors.", file("selectors", {}, isAny, ""), selectors);
-    for (const key of selectors) wishes(key, [], isEmpty, "[]: there are no selectors yet");
-    file("legacy_broadcast", false, (value) => value === false, "false: there is none yet");
     return ok({
       links: file("links", links, isPatterns, 'a list of link names such as "wan*"'),
       tables: file("tables", tables, isRange(256), "[first, last], from 256"),
       mainDefault: { allow: main("allow", true, isBoolean, "true or false"), metrics },
+      selectors: {
+        uids: selectors("uids", [], isNumbers(0, 0xffff_fffe), "a list of users' numbers"),
+        // 0 is what most packets have, so that it would select nearly everything.
+        fwmarks: selectors("fwmarks", [], isNumbers(1, 0xffff_ffff), "a list of marks, from 1"),
+        iifs: selectors("iifs", [], isNames, "a list of link names"),
+      },
+      legacyBroadcast: file("legacy_broadcast", legacyBroadcast, isBoolean, "true or false"),
       peerUid: file("peer_uid", peerUid, isUser, "the name or the number of a user"),
     });
   } catch (cause) {
@@ -100,8 +103,6 @@ const isAny = (value: unknown): value is unknown => value !== undefined;
 
 const isBoolean = (value: unknown): value is boolean => typeof value === "boolean";
 
-const isEmpty = (value: unknown): value is never[] => Array.isArray(value) && value.length === 0;
-
 function isWithin(value: unknown, from: number, to: number): value is number {
   return Number.isInteger(value) && Number(value) >= from && Number(value) <= to;
 }
@@ -109,6 +110,14 @@ function isWithin(value: unknown, from: number, to: number): value is number {
 function isPatterns(value: unknown): value is readonly string[] {
   const isPattern = (one: unknown) => typeof one === "string" && /^[!-.0-9;-~]{1,15}$/.test(one);
   return Array.isArray(value) && value.every(isPattern);
+}
+
+const isNames = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((one) => typeof one === "string" && parseLinkName(one).ok);
+
+function isNumbers(from: number, to: number) {
+  return (value: unknown): value is readonly number[] =>
+    Array.isArray(value) && value.every((one) => isWithin(one, from, to));
 }
 
 function isRange(from: number) {

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import {
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   Server,
@@ -11,17 +12,23 @@ import {
   type HelloResponse,
   type HelperServer,
   HelperService,
+  type PerformRequest,
+  type PerformResponse,
 } from "@mnm/proto/helper";
 import { CallError } from "./call-error.js";
 import { log } from "./log.js";
 import type { PacketStream } from "./packet-stream.js";
-import { type VerbContext, Verbs } from "./verbs.js";
+import type { Peer } from "./sys.js";
+import { type SharedContext, Verbs } from "./verbs.js";
 
 /** The version of the contract that is spoken here. */
 export const PROTOCOL_VERSION = 1;
 
 /** A connection that has not said Hello after this time is closed. */
 const HELLO_DEADLINE_MS = 2000;
+
+/** What is said last needs a moment to leave, and waits no longer for a peer that hangs. */
+const FAREWELL_MS = 50;
 
 const OPTIONS = {
   "grpc.max_receive_message_length": 64 * 1024,
@@ -37,8 +44,9 @@ type State =
   | { readonly kind: "closed" };
 
 export interface ConnectionDependencies {
-  readonly context: VerbContext;
+  readonly context: SharedContext;
   readonly hello: HelloResponse;
+  readonly peer: Peer;
   /** Called when Hello is right, before anything else is done. */
   readonly onReady: (connection: Connection) => void;
   readonly onClosed: (connection: Connection) => void;
@@ -63,24 +71,41 @@ export class Connection {
     this.#state = { kind: "new", deadline };
     // A peer that goes away in the middle of a message is nothing to end for.
     socket.on("error", (cause) => this.close(cause.message));
-    socket.on("close", () => this.close("The peer closed it"));
+    socket.on("close", () => {
+      this.close("The peer closed it");
+      // After a malformed frame a listener of Node's own holds the error, whose stack holds the
+      // session, whose settings hold us and this socket: for ever, since half of it is not V8's.
+      socket.removeAllListeners("close");
+    });
     this.#server.addService(HelperService, this.#service());
     const credentials = ServerCredentials.createInsecure();
     this.#server.createConnectionInjector(credentials).injectConnection(socket);
   }
 
-  close(reason: string): void {
+  /** Another connection takes the place of this one, and its controller is told so. */
+  replace(): void {
+    const reason = new CallError(status.ABORTED, "Another controller said Hello");
+    if (this.#state.kind === "ready") this.#state.verbs.dhcp.end(reason);
+    this.close("A newer one said Hello", FAREWELL_MS);
+  }
+
+  close(reason: string, delayMs = 0): void {
     const state = this.#state;
     if (state.kind === "closed") return;
     this.#state = { kind: "closed" };
     if (state.kind === "new") clearTimeout(state.deadline);
     else state.verbs.close();
     log.info("Connection closed", { reason });
+    this.#dependencies.onClosed(this);
+    if (delayMs > 0) setTimeout(() => this.#end(), delayMs);
+    else this.#end();
+  }
+
+  #end(): void {
     this.#server.forceShutdown();
     // The socket as well: after a malformed frame Node 20 forgets the session and keeps the
     // file descriptor for ever.
     this.#socket.destroy();
-    this.#dependencies.onClosed(this);
   }
 
   #service(): HelperServer {
@@ -94,6 +119,9 @@ export class Connection {
       watchArp: this.#unary((request) => this.#verbs().watchArp(request)),
       sendArp: this.#unary((request) => this.#verbs().sendArp(request)),
       receiveArp: this.#streaming(() => this.#verbs().arp),
+      perform: (call) => this.#performing(call),
+      purgeOwned: this.#unary(() => this.#verbs().purgeOwned()),
+      broadcastLegacyEvent: this.#unary((request) => this.#verbs().broadcastLegacyEvent(request)),
     };
   }
 
@@ -107,6 +135,26 @@ export class Connection {
         respond(this.#refusal(cause));
       }
     };
+  }
+
+  #performing(call: Parameters<handleBidiStreamingCall<PerformRequest, PerformResponse>>[0]): void {
+    call.on("error", () => {});
+    call.on("end", () => call.end());
+    call.on("data", (request: PerformRequest) => {
+      if (call.write(this.#performed(request))) return;
+      // Who does not read its answers gets none more, and our memory stays as it is.
+      call.pause();
+      call.once("drain", () => call.resume());
+    });
+  }
+
+  #performed(request: PerformRequest): PerformResponse {
+    try {
+      return { results: this.#verbs().perform(request), status: status.OK, text: "" };
+    } catch (cause) {
+      const { code, message } = this.#refusal(cause);
+      return { results: [], status: code, text: message };
+    }
   }
 
   #streaming<Request, Packet extends { readonly ifindex: number }>(
@@ -137,14 +185,14 @@ export class Connection {
   }
 
   #hello({ protocolVersion }: HelloRequest): HelloResponse {
-    const { hello, context, onReady } = this.#dependencies;
+    const { hello, context, peer, onReady } = this.#dependencies;
     if (this.#state.kind !== "new") throw this.#outOfOrder();
     if (protocolVersion !== hello.protocolVersion) {
       const text = `Version ${protocolVersion} of the contract is not ${hello.protocolVersion}`;
       throw new CallError(status.FAILED_PRECONDITION, text);
     }
     clearTimeout(this.#state.deadline);
-    this.#state = { kind: "ready", verbs: new Verbs(context) };
+    this.#state = { kind: "ready", verbs: new Verbs({ ...context, peer }) };
     onReady(this);
     return hello;
   }

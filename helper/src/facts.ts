@@ -77,9 +77,11 @@ export function dumpRoutes(
   const isPast = (payload: Buffer) => destinationOf(attributesOf(payload, 12)) > last;
   const request = [formatRoute({ family: AF_INET, protocol }), formatRouteAttrs(attributes)];
   return socket.dump(MessageType.GETROUTE, request, isPast).map((payload) => {
-    // struct rtmsg: family, destination length, source length, TOS, table, protocol.
+    // struct rtmsg: family, destination length, source length, TOS, table, protocol, scope, type.
     const attributes = attributesOf(payload, 12);
     return {
+      payload,
+      type: payload.readUInt8(7),
       length: payload.readUInt8(1),
       tos: payload.readUInt8(3),
       protocol: payload.readUInt8(5),
@@ -139,6 +141,18 @@ export function parseKernelLink(payload: Buffer) {
   };
 }
 
+/** Reads the payload of RTM_NEWRULE; only what tells whose it is. */
+export function parseKernelRule(payload: Buffer) {
+  // struct fib_rule_hdr has twelve bytes.
+  const attributes = attributesOf(payload, 12);
+  return {
+    /** What is absent is 0. */
+    priority: attributes.get(FRA.PRIORITY)?.readUInt32LE(0) ?? 0,
+    table: attributes.get(FRA.TABLE)?.readUInt32LE(0) ?? 0,
+    protocol: attributes.get(FRA.PROTOCOL)?.readUInt8(0) ?? 0,
+  };
+}
+
 /** An IPv4 address of a link as the kernel has it. */
 export type KernelAddress = Readonly<NonNullable<ReturnType<typeof parseKernelAddress>>>;
 
@@ -167,6 +181,7 @@ export function parseKernelAddress(payload: Buffer) {
 
 const NOTHING: Uint8Array = new Uint8Array(0);
 const IFLA = { ADDRESS: 1, IFNAME: 3 } as const;
+const FRA = { PRIORITY: 6, TABLE: 15, PROTOCOL: 21 } as const;
 const RTA = { DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, TABLE: 15 } as const;
 /** PROTO is the owner's mark, from Linux 5.18 on. */
 export const IFA = { ADDRESS: 1, LOCAL: 2, BROADCAST: 4, PROTO: 11 } as const;

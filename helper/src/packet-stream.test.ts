@@ -3,8 +3,8 @@ import { EventEmitter } from "node:events";
 import { describe, test } from "node:test";
 import { type ServerWritableStream, status } from "@grpc/grpc-js";
 import { CallError } from "./call-error.js";
+import { LinkLimit } from "./link-limit.js";
 import { PacketStream } from "./packet-stream.js";
-import { LinkLimit } from "./token-bucket.js";
 
 interface Packet {
   readonly ifindex: number;

@@ -1,6 +1,6 @@
 import { Metadata, type ServerWritableStream, status } from "@grpc/grpc-js";
 import { CallError } from "./call-error.js";
-import type { LinkLimit } from "./token-bucket.js";
+import type { LinkLimit } from "./link-limit.js";
 
 /** Packets that wait for a slow peer. */
 const MOST_QUEUED = 256;
@@ -24,6 +24,11 @@ export class PacketStream<Packet extends { readonly ifindex: number }> {
     });
     // At once, so that the caller knows that it misses nothing from now on.
     call.sendMetadata(new Metadata());
+  }
+
+  /** Tells the peer why nothing more comes. */
+  end(reason: CallError): void {
+    this.#call?.emit("error", reason);
   }
 
   /** Says why the packet goes no further; undefined when it is on its way. */

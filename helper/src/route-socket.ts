@@ -94,7 +94,7 @@ export class RouteSocket {
 const never = (_payload: Buffer): boolean => false;
 
 function openRouteSocket(): sys.Fd {
-  const fd = sys.openSocket(AF_NETLINK, sys.SOCK_RAW, Protocol.ROUTE);
+  const fd = sys.openSocket(sys.AF_NETLINK, sys.SOCK_RAW, Protocol.ROUTE);
   sys.bind(fd, KERNEL_ADDRESS);
   // Connected to the kernel: a message of another process never arrives.
   sys.connect(fd, KERNEL_ADDRESS);
@@ -139,11 +139,10 @@ export function attribute(type: number, data: StreamData): StreamData {
 export const CREATE_EXCL: number = FlagsNew.CREATE | FlagsNew.EXCL;
 /** Replace the object that is there. */
 export const REPLACE: number = FlagsNew.REPLACE;
-const AF_NETLINK = 16;
 const SO_RCVTIMEO = 20;
 const SOL_NETLINK = 270;
 // struct sockaddr_nl with port 0 and no groups: the kernel as a peer, "any port" as our own.
-const KERNEL_ADDRESS = Uint8Array.of(AF_NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+const KERNEL_ADDRESS = Uint8Array.of(sys.AF_NETLINK, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
 const NLMSGERR_ATTR_MSG = 1;
 const EAGAIN = 11;
 const EMSGSIZE = 90;

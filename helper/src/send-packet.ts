@@ -9,14 +9,25 @@ export const AS_FRAME: How = [sys.AF_PACKET, sys.SOCK_DGRAM, 0];
 /** As an IP packet that the kernel routes, and whose next hop it resolves. IPPROTO_RAW. */
 export const AS_ROUTED: How = [sys.AF_INET, sys.SOCK_RAW, 255];
 
+/** As a message of generic netlink, to other programs. */
+export const AS_NETLINK: How = [sys.AF_NETLINK, sys.SOCK_RAW, 16];
+
 /**
- * Sends one packet over a link. From a socket of its own: that takes 0.02 ms, and nothing has to
- * be kept. By the link's number, so that one that is renamed stays the same.
+ * Sends one packet over a link, or one for which a link is of no matter. From a socket of its own:
+ * that takes 0.02 ms, and nothing has to be kept. By the link's number, so that one that is renamed
+ * stays the same.
  */
-export function sendPacket(ifindex: number, how: How, packet: Uint8Array, to: Uint8Array): void {
+export function sendPacket(
+  ifindex: number | undefined,
+  how: How,
+  packet: Uint8Array,
+  to: Uint8Array,
+): void {
   const fd = sys.openSocket(...how);
   try {
-    sys.setOption(fd, sys.SOL_SOCKET, SO_BINDTOIFINDEX, sys.u32(ifindex));
+    if (ifindex !== undefined) {
+      sys.setOption(fd, sys.SOL_SOCKET, SO_BINDTOIFINDEX, sys.u32(ifindex));
+    }
     sys.send(fd, packet, to);
   } finally {
     sys.closeLater(fd);

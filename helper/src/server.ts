@@ -3,7 +3,7 @@ import net from "node:net";
 import { err, ok, type Result } from "@mnm/proto/net";
 import { Connection, type ConnectionDependencies } from "./connection.js";
 import { log } from "./log.js";
-import { peerUid } from "./sys.js";
+import { type Peer, peerOf } from "./sys.js";
 
 export interface HelperServerDependencies
   extends Pick<ConnectionDependencies, "context" | "hello"> {
@@ -17,7 +17,7 @@ const MOST_UNPROVEN = 8;
 /**
  * Accepts connections, and keeps one.
  *
- * The newest Hello wins: the older connection ends at once, and not only when it does not answer
+ * The newest Hello wins: the older connection is served no more, and not only when it does not answer
  * a ping. Both are of one user, who could end the older one anyway; its library would answer a
  * ping even when the controller hangs; and a controller that was started again must never wait.
  */
@@ -39,9 +39,10 @@ export class HelperServer {
     return await new Promise((resolve) => {
       this.#server.once("error", (cause) => resolve(err(cause.message)));
       // 0660 from the start; a chmod afterwards would leave a gap.
-      const umask = process.umask(0o117);
+      // systemd's socket has its mode already, and its service no use of umask.
+      const umask = "path" in where ? process.umask(0o117) : undefined;
       this.#server.listen(where, () => resolve(ok(undefined)));
-      process.umask(umask);
+      if (umask !== undefined) process.umask(umask);
     });
   }
 
@@ -54,9 +55,9 @@ export class HelperServer {
 
   // Runs before a byte of the connection is read.
   #accept(socket: net.Socket): void {
-    const uid = uidOf(socket);
-    if (uid !== this.#dependencies.peerUid) {
-      log.warn("Connection of another user refused", { uid });
+    const peer = peerAt(socket);
+    if (peer?.uid !== this.#dependencies.peerUid) {
+      log.warn("Connection of another user refused", { uid: peer?.uid });
       socket.destroy();
       return;
     }
@@ -66,14 +67,15 @@ export class HelperServer {
       const replaced = this.#live;
       this.#unproven.delete(ready);
       this.#live = ready;
-      log.info("Connection ready", { uid });
-      replaced?.close("A newer one said Hello");
+      log.info("Connection ready", { ...peer });
+      replaced?.replace();
     };
     const onClosed = (closed: Connection): void => {
       this.#unproven.delete(closed);
       if (this.#live === closed) this.#live = undefined;
     };
-    this.#unproven.add(new Connection(socket, { ...this.#dependencies, onReady, onClosed }));
+    const dependencies = { ...this.#dependencies, peer, onReady, onClosed };
+    this.#unproven.add(new Connection(socket, dependencies));
   }
 }
 
@@ -92,9 +94,9 @@ async function freePath(path: string): Promise<string | undefined> {
   return undefined;
 }
 
-/** The user at the other end, by the descriptor, which Node keeps to itself. */
-function uidOf(socket: net.Socket): number | undefined {
+/** Who is at the other end, by the descriptor, which Node keeps to itself. */
+function peerAt(socket: net.Socket): Peer | undefined {
   const handle: unknown = Reflect.get(socket, "_handle");
   const fd: unknown = handle instanceof Object ? Reflect.get(handle, "fd") : undefined;
-  return typeof fd === "number" ? peerUid(fd) : undefined;
+  return typeof fd === "number" ? peerOf(fd) : undefined;
 }

@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatIpv4, formatIpv4Prefix } from "@mnm/proto/net";
 import { describe as words } from "./apply.js";
-import { parseCapabilities } from "./capabilities.js";
-import { parseKernelAddress, parseKernelLink } from "./facts.js";
+import { capabilityFault, parseCapabilities, statusField } from "./capabilities.js";
+import { KernelFacts, parseKernelAddress, parseKernelLink } from "./facts.js";
 import { HelperError } from "./fault.js";
+import { LinkLimit } from "./link-limit.js";
+import { RouteSocket } from "./route-socket.js";
 import { AF_INET, closeLater, lockFilter, openSocket, SOCK_DGRAM } from "./sys.js";
-import { LinkLimit, TokenBucket } from "./token-bucket.js";
 
 const hex = (text: string) => Buffer.from(text.replace(/#.*$/gm, "").replace(/\s+/g, ""), "hex");
 
@@ -36,23 +37,47 @@ describe("parseCapabilities()", () => {
   });
 });
 
-describe("TokenBucket", () => {
-  test("allows the burst at once, then the rate, and never more than the burst", () => {
-    let now = 0;
-    const bucket = new TokenBucket(() => now, { perSecond: 5, burst: 10 });
-    const taken = () => Array.from({ length: 20 }, () => bucket.take()).filter(Boolean).length;
-    assert.equal(taken(), 10);
-    now = 199;
-    assert.equal(taken(), 0);
-    now = 1000;
-    assert.equal(taken(), 5);
-    now = 1_000_000;
-    assert.equal(taken(), 10);
+describe("capabilityFault()", () => {
+  const of = (status: string, mayExceed = false) =>
+    capabilityFault(parseCapabilities(status), mayExceed);
+  const two = "CapPrm:\t3000\nCapEff:\t3000\n";
+
+  test("has nothing to say of the two", () => assert.equal(of(two), undefined));
+
+  test("names what is too much, in which sets, and the ways out", () => {
+    const fault = of(`${two}CapBnd:\t203000\nCapInh:\t1\n`) ?? "";
+    assert.match(fault, /holds capability 0 and capability 21 .* \(in CapInh, CapBnd\)/);
+    assert.match(fault, /systemd.* --drop-to USER.* --allow-excess-capabilities$/);
+    assert.match(of(`${two}CapBnd:\t1ffffffffff\n`) ?? "", /holds 39 capabilities/);
   });
 
-  test("takes all of a count or none", () => {
-    const bucket = new TokenBucket(() => 0, { perSecond: 1, burst: 10 });
-    assert.deepEqual([bucket.take(11), bucket.take(10), bucket.take(1)], [false, true, false]);
+  test("lets itself be overruled in what is too much, and not in what is missing", () => {
+    assert.equal(of(`${two}CapBnd:\t203000\n`, true), undefined);
+    assert.match(of("CapEff:\t1000\n", true) ?? "", /needs CAP_NET_RAW, but/);
+  });
+});
+
+describe("statusField()", () => {
+  test("reads a line, also an empty one", () => {
+    const status = "Groups:\t \nNStgid:\t12\n";
+    assert.deepEqual([statusField(status, "Groups"), statusField(status, "NStgid")], ["", "12"]);
+    assert.equal(statusField(status, "Uid"), undefined);
+  });
+});
+
+describe("RouteSocket", () => {
+  test("waits a second for an answer, and is of use afterwards", () => {
+    const socket = new RouteSocket();
+    const start = performance.now();
+    // The kernel passes over a message of this type, and says nothing.
+    const NLMSG_NOOP = 1;
+    const isLate = (cause: unknown) =>
+      cause instanceof HelperError && cause.fault.errno === "EAGAIN";
+    assert.throws(() => socket.lookup(NLMSG_NOOP, [], "ENODEV"), isLate);
+    const waitedMs = performance.now() - start;
+    // SO_RCVTIMEO never ends early but for the kernel's tick; above, there is room for a busy machine.
+    assert.ok(waitedMs > 950 && waitedMs < 5000, `it waited ${waitedMs} ms`);
+    assert.equal(new KernelFacts(socket).link(1)?.isLoopback, true);
   });
 });
 

@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import type * as pb from "@mnm/proto/helper";
-import { readUdpPacket } from "@mnm/proto/net";
+import { assertNever, type MonotonicMs, readUdpPacket, TokenBucket } from "@mnm/proto/net";
 import { type ApplyContext, applyOperations, describe, resultOf } from "./apply.js";
 import { arpFilter } from "./arp-filter.js";
 import { checkArpMessage, checkArpWatch, sendArpMessage } from "./arp-message.js";
@@ -9,17 +9,21 @@ import { DHCP_FILTER } from "./dhcp-filter.js";
 import { checkDhcpMessage, checkPacketLink, sendDhcpMessage } from "./dhcp-message.js";
 import { KernelFacts } from "./facts.js";
 import { demand } from "./fault.js";
+import { sendLegacyEvent } from "./legacy-event.js";
+import { LinkLimit } from "./link-limit.js";
 import { log } from "./log.js";
 import type { OperationContext } from "./operations/check.js";
 import { PacketPort, type PortOptions, type Take } from "./packet-port.js";
 import { PacketStream } from "./packet-stream.js";
+import { purgeOwned } from "./purge.js";
 import { ETH_P } from "./send-packet.js";
-import { LinkLimit, type MonotonicMs, TokenBucket } from "./token-bucket.js";
 
-/** What all connections share: limits too, or to connect anew would be to get round them. */
-export interface VerbContext extends ApplyContext {
+interface VerbContext extends ApplyContext {
   readonly limits: ReturnType<typeof limitsFrom>;
 }
+
+/** What all connections share: limits too, or to connect anew would be to get round them. */
+export type SharedContext = Omit<VerbContext, "peer">;
 
 export function limitsFrom(now: MonotonicMs) {
   return {
@@ -51,6 +55,12 @@ export class Verbs {
   apply({ operations }: pb.ApplyRequest): pb.ApplyResponse {
     this.#admit(operations.length, "operations");
     return { results: applyOperations(operations, this.#context) };
+  }
+
+  purgeOwned(): pb.PurgeOwnedResponse {
+    // It cannot be known before how many it will be.
+    this.#admit(MOST_ITEMS, "operations");
+    return purgeOwned(this.#context);
   }
 
   openPackets({ links }: pb.OpenPacketsRequest): pb.OpenPacketsResponse {
@@ -107,6 +117,37 @@ export class Verbs {
     });
   }
 
+  broadcastLegacyEvent(request: pb.BroadcastLegacyEventRequest): pb.BroadcastLegacyEventResponse {
+    return this.#forEach("broadcastLegacyEvent", request.events, (event, { allow }) =>
+      sendLegacyEvent(event, allow),
+    );
+  }
+
+  /** One command of a stream; throws as the verb of its name does. */
+  perform({ command }: pb.PerformRequest): readonly pb.OperationResult[] {
+    switch (command?.$case) {
+      case "apply":
+        return this.apply(command.value).results;
+      case "openPackets":
+        return this.openPackets(command.value).results;
+      case "closePackets":
+        this.closePackets(command.value);
+        return [];
+      case "sendDhcp":
+        return this.sendDhcp(command.value).results;
+      case "watchArp":
+        return this.watchArp(command.value).results;
+      case "sendArp":
+        return this.sendArp(command.value).results;
+      case "broadcastLegacyEvent":
+        return this.broadcastLegacyEvent(command.value).results;
+      case undefined:
+        throw new CallError(status.INVALID_ARGUMENT, "command must be present and known");
+      default:
+        return assertNever(command);
+    }
+  }
+
   /** Closes all ports. */
   close(): void {
     this.closePackets({ ifindexes: Object.values(this.#ports).flatMap((of) => [...of.keys()]) });
@@ -119,7 +160,8 @@ export class Verbs {
   ) {
     this.#admit(items.length, "packets");
     const context = { ...this.#context, facts: new KernelFacts(this.#context.socket) };
-    const runOne = (item: T) => resultOf(`${verb} ${describe(item)}`, () => run(item, context));
+    const runOne = (item: T) =>
+      resultOf(`${verb} ${describe(item)}`, context.peer, () => run(item, context));
     return { results: items.map(runOne) };
   }
 

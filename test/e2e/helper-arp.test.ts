@@ -266,7 +266,7 @@ describe("ARP", () => {
     await assert.rejects(verbs(rig.client()).watchArp([]));
     const early = rig.client().receiveArp({});
     await new Promise((resolve) => early.once("error", resolve));
-    assert.equal(closings(), before + 3);
+    await until(() => closings() === before + 3);
   });
 
   test("of what is on the wire, passes on what concerns the watched addresses", async () => {

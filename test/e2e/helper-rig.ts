@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
-import { credentials, type ServiceError } from "@grpc/grpc-js";
+import { type ChannelOptions, credentials, type ServiceError } from "@grpc/grpc-js";
 import type * as pb from "@mnm/proto/helper";
 import {
   OperationFault_Code as Code,
@@ -13,6 +13,7 @@ import {
   OperationResult_Outcome as Outcome,
 } from "@mnm/proto/helper";
 import { parseIpv4 } from "@mnm/proto/net";
+import { confine, limitsOf, nodeFlagsOf } from "../lab/confinement.js";
 import { must } from "../lab/run.js";
 
 export const HELPER_UID = 65533;
@@ -53,18 +54,18 @@ export class HelperRig {
     const two = "-all,+net_admin,+net_raw";
     const user = [`--reuid=${HELPER_UID}`, `--regid=${HELPER_UID}`, "--clear-groups"];
     const caps = [`--bounding-set=${two}`, `--inh-caps=${two}`, `--ambient-caps=${two}`];
-    // Such as --jitless, which systemd's MemoryDenyWriteExecute needs.
-    const flags = process.env["MNM_HELPER_NODE_FLAGS"]?.split(" ") ?? [];
+    const flags = nodeFlagsOf("mnm-helper");
     const node = [process.execPath, ...flags, "dist/mnm-helper.js", "--socket", this.socket];
-    const argv = ["setpriv", ...user, ...caps, "--no-new-privs", ...node, ...args];
+    const filter = confine(limitsOf("mnm-helper", { ownSocket: true }));
+    const argv = ["setpriv", ...user, ...caps, "--no-new-privs", ...filter, ...node, ...args];
     const helper = spawn("ip", ["netns", "exec", this.namespace, ...argv]);
     this.#helper = helper;
     this.#log = "";
     helper.stderr.setEncoding("utf8").on("data", (text: string) => {
       this.#log += text;
     });
-    await until(() => this.#log.includes('"Listening"') || helper.exitCode !== null);
-    if (helper.exitCode !== null) throw new Error(this.#log);
+    await until(() => this.#log.includes('"Listening"') || !this.isRunning);
+    if (!this.isRunning) throw new Error(`The helper ended: ${helper.signalCode}, ${this.#log}`);
   }
 
   get pid(): number {
@@ -97,8 +98,8 @@ export class HelperRig {
   }
 
   /** Connects. Each client is a connection of its own. */
-  client(): HelperClient {
-    const options = { "grpc.use_local_subchannel_pool": 1 };
+  client(more: ChannelOptions = {}): HelperClient {
+    const options = { "grpc.use_local_subchannel_pool": 1, ...more };
     const client = new HelperClient(`unix:${this.socket}`, credentials.createInsecure(), options);
     this.#clients.push(client);
     return client;
@@ -141,6 +142,11 @@ export function verbs(client: HelperClient) {
       promise<pb.WatchArpResponse>((done) => client.watchArp({ watches }, done)),
     sendArp: (messages: readonly pb.ArpMessage[]) =>
       promise<pb.SendArpResponse>((done) => client.sendArp({ messages }, done)),
+    purgeOwned: () => promise<pb.PurgeOwnedResponse>((done) => client.purgeOwned({}, done)),
+    broadcastLegacyEvent: (events: readonly pb.LegacyEvent[]) =>
+      promise<pb.BroadcastLegacyEventResponse>((done) =>
+        client.broadcastLegacyEvent({ events }, done),
+      ),
     sendDhcp: (messages: readonly pb.DhcpMessage[]) =>
       promise<pb.SendDhcpResponse>((done) => client.sendDhcp({ messages }, done)),
   };

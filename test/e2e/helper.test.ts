@@ -1,11 +1,24 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readdirSync, writeFileSync } from "node:fs";
+import http2 from "node:http2";
 import net from "node:net";
 import { after, before, describe, test } from "node:test";
-import { status } from "@grpc/grpc-js";
-import type { HelperClient, LinkRef, Operation, Rule } from "@mnm/proto/helper";
+import { type ServiceError, status } from "@grpc/grpc-js";
+import type { HelperClient, LinkRef } from "@mnm/proto/helper";
 import { RouteType, RuleKind } from "@mnm/proto/helper";
 import { must, run } from "../lab/run.js";
+import {
+  type Change,
+  deleteAddress,
+  deleteRoute,
+  deleteRule,
+  putAddress,
+  putRoute,
+  putRule,
+  rule,
+  TABLE,
+} from "./helper-changes.js";
 import {
   apply,
   capabilitiesOf,
@@ -19,43 +32,6 @@ import {
   until,
   verbs,
 } from "./helper-rig.js";
-
-type Change = NonNullable<Operation["change"]>;
-type Put<Case extends Change["$case"]> = Partial<Extract<Change, { $case: Case }>["value"]>;
-
-const TABLE = 7701;
-
-const putAddress = (link: LinkRef, text: string, more: Put<"putAddress"> = {}): Change => {
-  const [address = "", length] = text.split("/");
-  const value = { link, address: ip4(address), prefixLength: Number(length), validSec: 3600 };
-  return { $case: "putAddress", value: { ...value, ...more } };
-};
-const deleteAddress = (link: LinkRef, text: string): Change => {
-  const [address = "", length] = text.split("/");
-  const value = { link, address: ip4(address), prefixLength: Number(length) };
-  return { $case: "deleteAddress", value };
-};
-const route = (link: LinkRef, to: string, more: Put<"putRoute"> = {}) => ({
-  ...{ link, table: TABLE, type: RouteType.UNICAST, destination: prefix4(to), metric: 0 },
-  ...{ onlink: false, ...more },
-});
-const putRoute = (link: LinkRef, to: string, more: Put<"putRoute"> = {}): Change => ({
-  $case: "putRoute",
-  value: route(link, to, more),
-});
-const deleteRoute = (link: LinkRef, to: string, more: Put<"putRoute"> = {}): Change => ({
-  $case: "deleteRoute",
-  value: route(link, to, more),
-});
-const rule = (kind: Rule["kind"], more: Partial<Rule> = {}): Rule => ({
-  ...{ kind, device: "", to: undefined, table: 0, metric: 0 },
-  ...more,
-});
-const putRule = (link: LinkRef | undefined, one: Rule): Change => ({
-  $case: "putRule",
-  value: { link, rule: one },
-});
-const deleteRule = (one: Rule): Change => ({ $case: "deleteRule", value: { rule: one } });
 
 describe("the helper and the kernel", () => {
   const rig = new HelperRig();
@@ -378,12 +354,13 @@ describe("who may talk to the helper", () => {
   test("a newer connection replaces the older one at once", async () => {
     const older = await rig.readyClient();
     const stream = older.receiveDhcp({});
-    const ended = new Promise((resolve) => stream.on("error", resolve));
+    const ended = new Promise<ServiceError>((resolve) => stream.on("error", resolve));
     await new Promise((resolve) => stream.on("metadata", resolve));
     const start = performance.now();
     const newer = await rig.readyClient();
     assert.ok(performance.now() - start < 500, "the newer one waited");
-    await ended;
+    const { code, details } = await ended;
+    assert.deepEqual([code, details], [status.ABORTED, "Another controller said Hello"]);
     assert.deepEqual(await verbs(newer).closePackets([1]), {});
   });
 
@@ -411,6 +388,24 @@ describe("who may talk to the helper", () => {
     await assert.rejects(verbs(client).closePackets(ifindexes), {
       code: status.RESOURCE_EXHAUSTED,
     });
+  });
+
+  test("a small message that decompresses to over 64 KiB is refused as well", async () => {
+    const client = rig.client({ "grpc.default_compression_algorithm": 2 });
+    await hello(client);
+    const close = (count: number) => verbs(client).closePackets(Array(count).fill(1_000_000));
+    await assert.rejects(close(1_000_000), { code: status.RESOURCE_EXHAUSTED });
+    assert.deepEqual(await close(1000), {});
+  });
+
+  test("says that it allows 8 streams at once", async () => {
+    const session = http2.connect("http://helper", {
+      createConnection: () => net.connect(rig.socket),
+    });
+    session.on("error", () => {});
+    const [settings] = await once(session, "remoteSettings");
+    assert.equal(settings.maxConcurrentStreams, 8);
+    session.destroy();
   });
 
   test("another uid is refused before a byte is read, even root", async () => {
@@ -489,30 +484,12 @@ describe("starting and stopping", () => {
     assert.match((await helper(["--config", file, "--peer-uid", "0"])).stderr, /belongs to uid 1/);
   });
 
-  test("refuses without one of the capabilities, and warns of more", async () => {
-    const only = ["--bounding-set=-all,+net_raw", "--inh-caps=-all", "--reuid=65533"];
-    const args = [...only, process.execPath, "dist/mnm-helper.js", "--peer-uid", "0"];
-    const ended = await run("setpriv", args);
-    assert.deepEqual([ended.code, ended.stderr.split("\n").length], [77, 2]);
-    assert.match(ended.stderr, /needs CAP_NET_ADMIN and CAP_NET_RAW/);
-
-    const socket = `${rig.directory}/root.sock`;
-    const argv = [rig.namespace, process.execPath, "dist/mnm-helper.js", "--socket", socket];
-    const root = rig.spawn(rig.namespace, ...argv.slice(1), "--peer-uid", "0");
-    let log = "";
-    root.stderr?.on("data", (text) => {
-      log += text;
-    });
-    await until(() => log.includes('"Listening"'));
-    assert.match(log, /"warn".*MORE CAPABILITIES.*"capability 21"/);
-  });
-
   test("listens on the socket that systemd passes on", async () => {
     const path = `${rig.directory}/activated.sock`;
     const script = `
       const net = require("net"), { spawn } = require("child_process");
       const server = net.createServer().listen("${path}", () => {
-        const shell = 'export LISTEN_FDS=1 LISTEN_PID=$$; exec "${process.execPath}" dist/mnm-helper.js --peer-uid 0';
+        const shell = 'export LISTEN_FDS=1 LISTEN_PID=$$; exec "${process.execPath}" dist/mnm-helper.js --allow-excess-capabilities --peer-uid 0';
         const child = spawn("sh", ["-c", shell], { stdio: ["ignore", "ignore", "inherit", server._handle.fd] });
         process.on("SIGTERM", () => { child.kill(); process.exit(0) });
       });`;
@@ -531,8 +508,9 @@ describe("starting and stopping", () => {
     assert.match(log, /"Listening"/);
   });
 
+  // By root with all capabilities, since it ends before it serves.
   function helper(args: readonly string[]) {
-    const socket = ["--socket", `${rig.directory}/other.sock`];
+    const socket = ["--socket", `${rig.directory}/other.sock`, "--allow-excess-capabilities"];
     const argv = [process.execPath, "dist/mnm-helper.js", ...socket, ...args];
     return run("ip", ["netns", "exec", rig.namespace, ...argv]);
   }

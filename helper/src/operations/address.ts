@@ -28,9 +28,15 @@ export function checkPutAddress(request: PutAddress, context: check.CheckContext
   demand(mayHavePeer, "not-permitted", "peer", "absent but on point-to-point links");
   const checkedPeer = peer === undefined ? address : check.checkUnicast("peer", peer);
   check.checkNotTaken("address", address, context);
+  // The last address of the connected prefix, which is the peer's, becomes a broadcast address
+  // whether it is asked for or not (fib_add_ifaddr in net/ipv4/fib_frontend.c; tried).
+  const connected = net.networkOf(checkedPeer, length);
+  if (length <= 30) check.checkNotTaken("prefix_length", net.lastOf(connected), context);
   demand(validSec >= 1, "malformed", "valid_sec", "at least 1");
-  const isOther = (held: KernelAddress) =>
-    held.protocol === MNM_PROTOCOL && held.address !== address;
+  // The same number with another prefix or peer is another address to the kernel, and would be
+  // one more: without end, as there is no end of peers.
+  const isOther = ({ protocol, address: of, prefix }: KernelAddress) =>
+    protocol === MNM_PROTOCOL && !(of === address && check.isSamePrefix(prefix, connected));
   const others = check.addressesOf(link, context.facts).filter(isOther).length;
   demand(others < MOST_ADDRESSES, "not-permitted", "address", `one of ${MOST_ADDRESSES} at most`);
   return { link, address, length, broadcast, peer: checkedPeer, validSec };
@@ -77,14 +83,20 @@ export function checkDeleteAddress(request: DeleteAddress, context: check.CheckC
 
 export function deleteAddress(request: DeleteAddress, context: check.OperationContext): void {
   // Several when peers differ.
-  for (const { ifindex, address, peer, prefix } of checkDeleteAddress(request, context)) {
-    const payload = [
-      formatAddress({ family: AF_INET, prefixlen: prefix.length, index: ifindex }),
-      formatAddressAttrs({ local: putU32be(address), address: putU32be(peer) }),
-    ];
-    // It may have expired since the look.
-    context.socket.change(MessageType.DELADDR, 0, payload, "EADDRNOTAVAIL");
-  }
+  for (const held of checkDeleteAddress(request, context)) removeAddress(held, context);
+}
+
+/** Removes an address that the kernel was seen to hold; by its peer too, or it might be another. */
+export function removeAddress(
+  { ifindex, address, peer, prefix }: KernelAddress,
+  { socket }: Pick<check.OperationContext, "socket">,
+): void {
+  const payload = [
+    formatAddress({ family: AF_INET, prefixlen: prefix.length, index: ifindex }),
+    formatAddressAttrs({ local: putU32be(address), address: putU32be(peer) }),
+  ];
+  // It may have expired since the look.
+  socket.change(MessageType.DELADDR, 0, payload, "EADDRNOTAVAIL");
 }
 
 function lengthOf({ prefixLength }: PutAddress | DeleteAddress): net.PrefixLength {

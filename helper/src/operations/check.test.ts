@@ -6,9 +6,8 @@ import type {
   PutAddress,
   PutLinkSettings,
   PutRoute,
-  Rule,
 } from "@mnm/proto/helper";
-import { RouteType, RuleKind } from "@mnm/proto/helper";
+import { RouteType } from "@mnm/proto/helper";
 import { parseIpv4, parseIpv4Prefix } from "@mnm/proto/net";
 import fc from "fast-check";
 import { DEFAULT_CONFIG } from "../config.js";
@@ -18,7 +17,6 @@ import { attempt, encodeFault } from "../fault.js";
 import * as address from "./address.js";
 import * as settings from "./link-settings.js";
 import * as route from "./route.js";
-import * as rule from "./rule.js";
 
 const MAC = Buffer.from("020000000001", "hex");
 
@@ -184,6 +182,21 @@ describe("checkPutAddress()", () => {
       { address: ip4("198.51.100.77") },
       "not-permitted address",
     ],
+    [
+      "refuses a prefix that ends in another link's",
+      { address: ip4("126.0.0.1"), prefixLength: 1 },
+      "not-permitted prefix_length",
+    ],
+    [
+      "refuses a peer whose prefix ends in another link's",
+      { link: ref("wan-ppp"), prefixLength: 30, peer: ip4("198.51.100.6") },
+      "not-permitted prefix_length",
+    ],
+    [
+      "accepts that peer alone",
+      { link: ref("wan-ppp"), prefixLength: 32, peer: ip4("198.51.100.6") },
+      "ok",
+    ],
     ["refuses a lifetime of 0", { validSec: 0 }, "malformed valid_sec"],
   ];
   for (const [name, change, want] of cases) {
@@ -199,13 +212,15 @@ describe("checkPutAddress()", () => {
   test("refuses the seventeenth on one link, but refreshes the sixteenth", () => {
     const many = Array.from({ length: 16 }, (_, at) => held(2, `192.0.2.${at + 10}/24`));
     const full = { ...context, facts: factsWith(many) };
-    const put = (text: string) => () =>
+    const put = (text: string, prefixLength: number) => () =>
       address.checkPutAddress(
-        { link: ref("wan1"), address: ip4(text), prefixLength: 24, validSec: 1 },
+        { link: ref("wan1"), address: ip4(text), prefixLength, validSec: 1 },
         full,
       );
-    assert.equal(outcome(put("192.0.2.99")), "not-permitted address");
-    assert.equal(outcome(put("192.0.2.25")), "ok");
+    assert.equal(outcome(put("192.0.2.99", 24)), "not-permitted address");
+    assert.equal(outcome(put("192.0.2.25", 24)), "ok");
+    // The same number once more, as another address to the kernel.
+    assert.equal(outcome(put("192.0.2.25", 25)), "not-permitted address");
   });
 });
 
@@ -323,110 +338,37 @@ describe("checkPutRoute()", () => {
   });
 });
 
-describe("checkPutRule()", () => {
-  const from = ip4("192.0.2.2");
-  const to = prefix4("192.0.2.0/24");
-  const table = 7701;
-  const cases: [string, Partial<Rule>, string][] = [
-    ["accepts oif", { kind: RuleKind.DEVICE, device: "wan1", table }, "ok"],
+describe("checkDeleteRoute() without a link", () => {
+  const base = { link: undefined, table: 7702, metric: 0, destination: prefix4("0.0.0.0/0") };
+  const cases: [string, Partial<PutRoute>, string][] = [
+    ["accepts blackhole", { type: RouteType.BLACKHOLE }, "ok"],
+    ["accepts unreachable", { type: RouteType.UNREACHABLE }, "ok"],
+    ["accepts throw", { type: RouteType.THROW }, "ok"],
+    ["refuses unicast", { type: RouteType.UNICAST }, "malformed link"],
+    ["refuses a table out of range", { type: RouteType.THROW, table: 7700 }, "not-permitted table"],
+    ["refuses main", { type: RouteType.BLACKHOLE, table: 254, metric: 5 }, "not-permitted type"],
     [
-      "refuses another oif",
-      { kind: RuleKind.DEVICE, device: "wan2", table },
-      "not-permitted device",
+      "refuses a gateway",
+      { type: RouteType.THROW, gateway: ip4("192.0.2.1") },
+      "malformed gateway",
     ],
-    ["refuses oif without a name", { kind: RuleKind.DEVICE, table }, "malformed device"],
-    ["refuses oif without a table", { kind: RuleKind.DEVICE, device: "wan1" }, "malformed table"],
-    [
-      "refuses oif with from",
-      { kind: RuleKind.DEVICE, device: "wan1", table, from },
-      "malformed from",
-    ],
-    [
-      "refuses oif with a metric",
-      { kind: RuleKind.DEVICE, device: "wan1", table, metric: 1 },
-      "malformed metric",
-    ],
-    [
-      "refuses table main",
-      { kind: RuleKind.DEVICE, device: "wan1", table: 254 },
-      "not-permitted table",
-    ],
-    ["accepts from to", { kind: RuleKind.SOURCE_TO_CONNECTED, from, to, table }, "ok"],
-    [
-      "refuses from to elsewhere",
-      { kind: RuleKind.SOURCE_TO_CONNECTED, from, to: prefix4("192.0.2.0/25"), table },
-      "not-permitted to",
-    ],
-    ["accepts from", { kind: RuleKind.SOURCE, from, table }, "ok"],
-    [
-      "refuses from of another link",
-      { kind: RuleKind.SOURCE, from: ip4("192.0.2.3"), table },
-      "not-permitted from",
-    ],
-    ["refuses from 0.0.0.0", { kind: RuleKind.SOURCE, from: 0, table }, "not-permitted from"],
-    [
-      "accepts unreachable before the address",
-      { kind: RuleKind.SOURCE_UNREACHABLE, from: ip4("192.0.2.99") },
-      "ok",
-    ],
-    [
-      "refuses unreachable with a table",
-      { kind: RuleKind.SOURCE_UNREACHABLE, from, table },
-      "malformed table",
-    ],
-    [
-      "refuses unreachable for another link's",
-      { kind: RuleKind.SOURCE_UNREACHABLE, from: ip4("198.51.100.1") },
-      "not-permitted from",
-    ],
-    ["accepts to", { kind: RuleKind.CONNECTED, to, table, metric: 9999 }, "ok"],
-    [
-      "refuses metric 10000",
-      { kind: RuleKind.CONNECTED, to, table, metric: 10_000 },
-      "not-permitted metric",
-    ],
-    ["refuses metric 0", { kind: RuleKind.CONNECTED, to, table }, "malformed metric"],
-    [
-      "refuses to /0",
-      { kind: RuleKind.CONNECTED, to: prefix4("0.0.0.0/0"), table, metric: 1 },
-      "not-permitted to",
-    ],
-    [
-      "refuses to with host bits",
-      { kind: RuleKind.CONNECTED, to: prefix4("192.0.2.1/24"), table, metric: 1 },
-      "malformed to",
-    ],
-    [
-      "refuses main without defaults with a link",
-      { kind: RuleKind.MAIN_WITHOUT_DEFAULTS },
-      "malformed link",
-    ],
-    ["refuses kind 0", {}, "malformed kind"],
   ];
-  const none: Rule = { kind: RuleKind.UNSPECIFIED, device: "", to: undefined, table: 0, metric: 0 };
   for (const [name, change, want] of cases) {
     test(name, () => {
-      const request = { link: ref("wan1"), rule: { ...none, ...change } };
+      const request = { ...base, type: RouteType.UNSPECIFIED, ...change };
       assert.equal(
-        outcome(() => rule.checkPutRule(request, context)),
+        outcome(() => route.checkDeleteRoute(request, context)),
         want,
       );
     });
   }
 
-  test("accepts main without defaults for no link, and no other rule", () => {
-    const of = (change: Partial<Rule>) => () =>
-      rule.checkPutRule({ link: undefined, rule: { ...none, ...change } }, context);
-    assert.equal(outcome(of({ kind: RuleKind.MAIN_WITHOUT_DEFAULTS })), "ok");
-    assert.equal(outcome(of({ kind: RuleKind.SOURCE, from, table })), "malformed link");
-  });
-
-  test("a delete needs no link, but the same shape", () => {
-    const of = (change: Partial<Rule>) => () =>
-      rule.checkDeleteRule({ rule: { ...none, ...change } }, context);
-    assert.equal(outcome(of({ kind: RuleKind.DEVICE, device: "long-gone", table })), "ok");
-    assert.equal(outcome(of({ kind: RuleKind.DEVICE, device: "a/b", table })), "malformed device");
-    assert.equal(outcome(of({ kind: RuleKind.SOURCE, from, table: 52 })), "not-permitted table");
+  test("and yet PutRoute needs one", () => {
+    const request = { ...base, type: RouteType.BLACKHOLE, onlink: false };
+    assert.equal(
+      outcome(() => route.checkPutRoute(request, context)),
+      "malformed link",
+    );
   });
 });
 

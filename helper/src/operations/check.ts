@@ -37,8 +37,8 @@ export function checkLink(ref: LinkRef | undefined, { allow, facts }: CheckConte
   return link as CheckedLink;
 }
 
-// By the flag as well, because `lo` can be renamed.
-function isAllowedLink(link: KernelLink, allow: AllowList): boolean {
+/** By the flag as well, because `lo` can be renamed. */
+export function isAllowedLink(link: KernelLink, allow: AllowList): boolean {
   return !link.isLoopback && isAllowedName(allow, link.name);
 }
 

@@ -10,8 +10,9 @@ import * as check from "./check.js";
 
 export function checkPutRoute(request: PutRoute, context: check.CheckContext) {
   const { preferredSource: source, onlink, mtu } = request;
-  const target = checkDeleteRoute(request, context);
-  const own = { link: target.link, facts: context.facts };
+  const link = check.checkLink(request.link, context);
+  const target = checkTarget(request, link, context);
+  const own = { link, facts: context.facts };
   const isPlain = source === undefined && mtu === undefined;
   const isPossible = isPlain || target.type === rt.RouteType.UNICAST;
   demand(isPossible, "malformed", "type", "unicast, for this route");
@@ -23,16 +24,28 @@ export function checkPutRoute(request: PutRoute, context: check.CheckContext) {
   return { ...target, preferredSource, onlink, mtu };
 }
 
-/** What a delete names. The kernel tells routes apart by table, destination and metric alone. */
+/**
+ * What a delete names. An unreachable, blackhole or throw route may come without a link: in the
+ * kernel it has none, and outlives the one whose table it was put into. Protocol 77 is stated.
+ */
 export function checkDeleteRoute(request: DeleteRoute, context: check.CheckContext) {
+  const isOfNone = request.link === undefined && OF_NO_LINK.has(request.type);
+  const link = isOfNone ? undefined : check.checkLink(request.link, context);
+  return checkTarget(request, link, context);
+}
+
+/** Which route is meant. The kernel tells them apart by table, destination and metric alone. */
+function checkTarget(
+  request: DeleteRoute,
+  link: check.CheckedLink | undefined,
+  context: check.CheckContext,
+) {
   const { table, metric, gateway } = request;
-  const link = check.checkLink(request.link, context);
   const type = KERNEL_TYPES.get(request.type);
   demand(type !== undefined, "malformed", "type", "one of the types of the contract");
   const destination = check.checkPrefix("destination", request.destination);
   const target = { link, table, type, destination, metric };
-  if (table === MAIN_TABLE) checkMain(context.allow, target);
-  else check.checkTable(context.allow, table);
+  checkPlace(context.allow, target);
   const first = destination.network >>> 24;
   const isOrdinary = first !== 127 && first < 224;
   demand(isOrdinary, "not-permitted", "destination", "outside of 127/8, 224/4 and 240/4");
@@ -41,12 +54,22 @@ export function checkDeleteRoute(request: DeleteRoute, context: check.CheckConte
   const hop = check.checkUnicast("gateway", gateway);
   // Of this link only: with overlapping subnets another uplink's gateway may have the same
   // number as our address there.
-  const isOwn = check.addressesOf(link, context.facts).some(({ address }) => address === hop);
+  const held = link === undefined ? [] : check.addressesOf(link, context.facts);
+  const isOwn = held.some(({ address }) => address === hop);
   demand(!isOwn, "not-permitted", "gateway", "no address of the link itself");
   return { ...target, gateway: hop };
 }
 
-function checkMain({ mainDefault }: AllowList, route: Omit<Target, "gateway">): void {
+/** Whether a route may be there: in a table of the range, or a default in main's window. */
+export function checkPlace(
+  allow: AllowList,
+  route: Pick<Target, "table" | "type" | "metric"> & { readonly destination: { length: number } },
+): void {
+  if (route.table !== MAIN_TABLE) {
+    check.checkTable(allow, route.table);
+    return;
+  }
+  const { mainDefault } = allow;
   const [first, last] = mainDefault.metrics;
   const isInWindow = route.metric >= first && route.metric <= last;
   demand(mainDefault.allow, "not-permitted", "table", "another than main");
@@ -79,11 +102,11 @@ export function deleteRoute(request: DeleteRoute, context: check.OperationContex
   context.socket.change(rt.MessageType.DELROUTE, 0, encodeRoute(route), "ESRCH");
 }
 
-type Target = ReturnType<typeof checkDeleteRoute>;
+type Target = ReturnType<typeof checkTarget>;
 type Details = Partial<ReturnType<typeof checkPutRoute>> & { readonly scope?: number };
 
 function encodeRoute(route: Target & Details): StreamData[] {
-  const { destination, type, gateway, preferredSource, onlink, mtu } = route;
+  const { link, destination, type, gateway, preferredSource, onlink, mtu } = route;
   const isUnicast = type === rt.RouteType.UNICAST;
   // As ip(8) does: what ends on the link has the scope of the link.
   const usual = isUnicast && gateway === undefined ? rt.RouteScope.LINK : rt.RouteScope.UNIVERSE;
@@ -95,7 +118,7 @@ function encodeRoute(route: Target & Details): StreamData[] {
     rt.formatRouteAttrs({
       dst: putU32be(destination.network),
       // The other types name no link, or the kernel refuses them.
-      ...(isUnicast && { oif: route.link.ifindex }),
+      ...(isUnicast && link !== undefined && { oif: link.ifindex }),
       ...(gateway !== undefined && { gateway: putU32be(gateway) }),
       priority: route.metric,
       ...(preferredSource !== undefined && { prefsrc: putU32be(preferredSource) }),
@@ -106,6 +129,7 @@ function encodeRoute(route: Target & Details): StreamData[] {
 }
 
 const RTNH_F_ONLINK = 4;
+const OF_NO_LINK = new Set<number>([RouteType.UNREACHABLE, RouteType.BLACKHOLE, RouteType.THROW]);
 // A map, since the caller may send any number where the generated type promises one of these.
 const KERNEL_TYPES: ReadonlyMap<number, number> = new Map([
   [RouteType.UNICAST, rt.RouteType.UNICAST],

@@ -36,6 +36,7 @@ export {
 } from "./link.js";
 export { assertNever, err, ok, type Result } from "./result.js";
 export { after, type Instant, instantFromMs } from "./time.js";
+export { type MonotonicMs, TokenBucket } from "./token-bucket.js";
 export {
   encodeUdpPacket,
   readUdpPacket,

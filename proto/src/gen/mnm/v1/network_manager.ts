@@ -29,7 +29,8 @@ export const protobufFileName = "mnm/v1/network_manager.proto";
  * The public API of MNM, on /run/mnm/controller.sock.
  *
  * Anybody local may read; root, the controller's own user and members of group `mnm-admin`
- * may change things, others get PERMISSION_DENIED. Errors carry a Fault in the trailing
+ * may change things, others get PERMISSION_DENIED. Who has or asks for too much gets
+ * RESOURCE_EXHAUSTED with CODE_TOO_MUCH. Errors carry a Fault in the trailing
  * metadata `mnm-fault-bin`. Addresses are text (192.0.2.1, 192.0.2.0/24), so that any
  * client can show them; instants are milliseconds.
  */
@@ -337,6 +338,8 @@ export const Fault_Code = {
   INTERNAL: 10,
   /** TIMEOUT - The change did not reach the kernel in time; MNM goes on trying. */
   TIMEOUT: 11,
+  /** TOO_MUCH - The caller's user, or all who may only read, have or ask for more than is allowed. */
+  TOO_MUCH: 12,
 } as const;
 
 export type Fault_Code = typeof Fault_Code[keyof typeof Fault_Code];
@@ -354,6 +357,7 @@ export namespace Fault_Code {
   export type SLOW_SUBSCRIBER = typeof Fault_Code.SLOW_SUBSCRIBER;
   export type INTERNAL = typeof Fault_Code.INTERNAL;
   export type TIMEOUT = typeof Fault_Code.TIMEOUT;
+  export type TOO_MUCH = typeof Fault_Code.TOO_MUCH;
 }
 
 /** Asks for the host's status. */

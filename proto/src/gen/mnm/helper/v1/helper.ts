@@ -10,9 +10,11 @@ import {
   type CallOptions,
   type ChannelCredentials,
   Client,
+  type ClientDuplexStream,
   type ClientOptions,
   type ClientReadableStream,
   type ClientUnaryCall,
+  type handleBidiStreamingCall,
   type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
@@ -72,6 +74,12 @@ export const RuleKind = {
   SOURCE_UNREACHABLE: 5,
   /** CONNECTED - 20000 + metric: `to PREFIX lookup TABLE`. */
   CONNECTED: 6,
+  /** UID - 9600 to 9899: `uidrange UID-UID lookup TABLE`, for a user that helper.json lists. */
+  UID: 7,
+  /** FWMARK - 9600 to 9899: `fwmark MARK lookup TABLE`, for a mark that helper.json lists. */
+  FWMARK: 8,
+  /** IIF - 9600 to 9899: `iif LINK lookup TABLE`, for an incoming link that helper.json lists. */
+  IIF: 9,
 } as const;
 
 export type RuleKind = typeof RuleKind[keyof typeof RuleKind];
@@ -84,6 +92,9 @@ export namespace RuleKind {
   export type SOURCE = typeof RuleKind.SOURCE;
   export type SOURCE_UNREACHABLE = typeof RuleKind.SOURCE_UNREACHABLE;
   export type CONNECTED = typeof RuleKind.CONNECTED;
+  export type UID = typeof RuleKind.UID;
+  export type FWMARK = typeof RuleKind.FWMARK;
+  export type IIF = typeof RuleKind.IIF;
 }
 
 /**
@@ -309,7 +320,10 @@ export interface PutRoute {
 
 /** Removes a route of protocol 77. The fields name it; what is absent matches anything. */
 export interface DeleteRoute {
-  /** The link. */
+  /**
+   * The link. May be absent for unreachable, blackhole and throw in a table of the helper's range:
+   * the kernel keeps no link with them, so that they outlive theirs.
+   */
   readonly link:
     | LinkRef
     | undefined;
@@ -331,7 +345,7 @@ export interface DeleteRoute {
 export interface Rule {
   /** Which of them. */
   readonly kind: RuleKind;
-  /** RULE_KIND_DEVICE: the link's name. */
+  /** RULE_KIND_DEVICE and RULE_KIND_IIF: the link's name. */
   readonly device: string;
   /** Kinds with `from`: the address as a number. */
   readonly from?:
@@ -345,6 +359,14 @@ export interface Rule {
   readonly table: number;
   /** RULE_KIND_CONNECTED: 1 to 9999, the priority is 20000 more. */
   readonly metric: number;
+  /** RULE_KIND_UID, RULE_KIND_FWMARK and RULE_KIND_IIF: 9600 to 9899. */
+  readonly priority: number;
+  /** RULE_KIND_UID: the one user. */
+  readonly uid?:
+    | number
+    | undefined;
+  /** RULE_KIND_FWMARK: the whole mark, from 1. */
+  readonly fwmark: number;
 }
 
 /** Creates a rule of protocol 77. */
@@ -559,6 +581,80 @@ export interface ReceiveArpResponse {
    * 50 a second, or not read in time.
    */
   readonly dropped: number;
+}
+
+/** Asks for everything of ours to go. */
+export interface PurgeOwnedRequest {
+}
+
+/** How many objects went. */
+export interface PurgeOwnedResponse {
+  /** Policy rules. */
+  readonly rules: number;
+  /** Routes. */
+  readonly routes: number;
+  /** Interface addresses. */
+  readonly addresses: number;
+  /** Objects of any kind that the kernel did not let go; the helper's log says why. */
+  readonly failed: number;
+}
+
+/** Events to be told to MULTI's subscribers. */
+export interface BroadcastLegacyEventRequest {
+  /** 1 to 256 events. */
+  readonly events: readonly LegacyEvent[];
+}
+
+/** One event of MULTI: netlink protocol 16 (generic), group 1, 24 bytes. */
+export interface LegacyEvent {
+  /** The link, from 1; by its number alone, for it may be gone. */
+  readonly ifindex: number;
+  /** The link can be used now; else no longer. */
+  readonly up: boolean;
+}
+
+/** One result for each event of BroadcastLegacyEventRequest, in the same order. */
+export interface BroadcastLegacyEventResponse {
+  /** As many as there were events. */
+  readonly results: readonly OperationResult[];
+}
+
+/** One command of the stream. */
+export interface PerformRequest {
+  /** As the verb of that name takes it. */
+  readonly command:
+    | //
+    /** Results: one for each operation. */
+    { readonly $case: "apply"; readonly value: ApplyRequest }
+    | //
+    /** Results: one for each link. */
+    { readonly $case: "openPackets"; readonly value: OpenPacketsRequest }
+    | //
+    /** No results. */
+    { readonly $case: "closePackets"; readonly value: ClosePacketsRequest }
+    | //
+    /** Results: one for each message. */
+    { readonly $case: "sendDhcp"; readonly value: SendDhcpRequest }
+    | //
+    /** Results: one for each watch. */
+    { readonly $case: "watchArp"; readonly value: WatchArpRequest }
+    | //
+    /** Results: one for each message. */
+    { readonly $case: "sendArp"; readonly value: SendArpRequest }
+    | //
+    /** Results: one for each event. */
+    { readonly $case: "broadcastLegacyEvent"; readonly value: BroadcastLegacyEventRequest }
+    | undefined;
+}
+
+/** The answer to one command. */
+export interface PerformResponse {
+  /** As in the answer of the verb of that name; none when the command was refused. */
+  readonly results: readonly OperationResult[];
+  /** What a call of that verb would have ended with: 0, or the gRPC status of its refusal. */
+  readonly status: number;
+  /** Why it was refused; else empty. */
+  readonly text: string;
 }
 
 function createBaseLinkRef(): LinkRef {
@@ -1601,7 +1697,17 @@ export const DeleteRoute: MessageFns<DeleteRoute> = {
 };
 
 function createBaseRule(): Rule {
-  return { kind: 0, device: "", from: undefined, to: undefined, table: 0, metric: 0 };
+  return {
+    kind: 0,
+    device: "",
+    from: undefined,
+    to: undefined,
+    table: 0,
+    metric: 0,
+    priority: 0,
+    uid: undefined,
+    fwmark: 0,
+  };
 }
 
 export const Rule: MessageFns<Rule> = {
@@ -1623,6 +1729,15 @@ export const Rule: MessageFns<Rule> = {
     }
     if (message.metric !== 0) {
       writer.uint32(48).uint32(message.metric);
+    }
+    if (message.priority !== 0) {
+      writer.uint32(56).uint32(message.priority);
+    }
+    if (message.uid !== undefined) {
+      writer.uint32(64).uint32(message.uid);
+    }
+    if (message.fwmark !== 0) {
+      writer.uint32(72).uint32(message.fwmark);
     }
     return writer;
   },
@@ -1686,6 +1801,30 @@ export const Rule: MessageFns<Rule> = {
             }
 
             message.metric = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.priority = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.uid = reader.uint32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.fwmark = reader.uint32();
             continue;
           }
         }
@@ -3006,6 +3145,454 @@ export const ReceiveArpResponse: MessageFns<ReceiveArpResponse> = {
   },
 };
 
+function createBasePurgeOwnedRequest(): PurgeOwnedRequest {
+  return {};
+}
+
+export const PurgeOwnedRequest: MessageFns<PurgeOwnedRequest> = {
+  encode(_: PurgeOwnedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PurgeOwnedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePurgeOwnedRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBasePurgeOwnedResponse(): PurgeOwnedResponse {
+  return { rules: 0, routes: 0, addresses: 0, failed: 0 };
+}
+
+export const PurgeOwnedResponse: MessageFns<PurgeOwnedResponse> = {
+  encode(message: PurgeOwnedResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rules !== 0) {
+      writer.uint32(8).uint32(message.rules);
+    }
+    if (message.routes !== 0) {
+      writer.uint32(16).uint32(message.routes);
+    }
+    if (message.addresses !== 0) {
+      writer.uint32(24).uint32(message.addresses);
+    }
+    if (message.failed !== 0) {
+      writer.uint32(32).uint32(message.failed);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PurgeOwnedResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePurgeOwnedResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.rules = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.routes = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.addresses = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.failed = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseBroadcastLegacyEventRequest(): BroadcastLegacyEventRequest {
+  return { events: [] };
+}
+
+export const BroadcastLegacyEventRequest: MessageFns<BroadcastLegacyEventRequest> = {
+  encode(message: BroadcastLegacyEventRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.events) {
+      LegacyEvent.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BroadcastLegacyEventRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBroadcastLegacyEventRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.events.push(LegacyEvent.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseLegacyEvent(): LegacyEvent {
+  return { ifindex: 0, up: false };
+}
+
+export const LegacyEvent: MessageFns<LegacyEvent> = {
+  encode(message: LegacyEvent, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ifindex !== 0) {
+      writer.uint32(8).uint32(message.ifindex);
+    }
+    if (message.up !== false) {
+      writer.uint32(16).bool(message.up);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LegacyEvent {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLegacyEvent() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.ifindex = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.up = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseBroadcastLegacyEventResponse(): BroadcastLegacyEventResponse {
+  return { results: [] };
+}
+
+export const BroadcastLegacyEventResponse: MessageFns<BroadcastLegacyEventResponse> = {
+  encode(message: BroadcastLegacyEventResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      OperationResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BroadcastLegacyEventResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBroadcastLegacyEventResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(OperationResult.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBasePerformRequest(): PerformRequest {
+  return { command: undefined };
+}
+
+export const PerformRequest: MessageFns<PerformRequest> = {
+  encode(message: PerformRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    switch (message.command?.$case) {
+      case "apply":
+        ApplyRequest.encode(message.command.value, writer.uint32(10).fork()).join();
+        break;
+      case "openPackets":
+        OpenPacketsRequest.encode(message.command.value, writer.uint32(18).fork()).join();
+        break;
+      case "closePackets":
+        ClosePacketsRequest.encode(message.command.value, writer.uint32(26).fork()).join();
+        break;
+      case "sendDhcp":
+        SendDhcpRequest.encode(message.command.value, writer.uint32(34).fork()).join();
+        break;
+      case "watchArp":
+        WatchArpRequest.encode(message.command.value, writer.uint32(42).fork()).join();
+        break;
+      case "sendArp":
+        SendArpRequest.encode(message.command.value, writer.uint32(50).fork()).join();
+        break;
+      case "broadcastLegacyEvent":
+        BroadcastLegacyEventRequest.encode(message.command.value, writer.uint32(58).fork()).join();
+        break;
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PerformRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePerformRequest() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.command = { $case: "apply", value: ApplyRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.command = { $case: "openPackets", value: OpenPacketsRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.command = { $case: "closePackets", value: ClosePacketsRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.command = { $case: "sendDhcp", value: SendDhcpRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.command = { $case: "watchArp", value: WatchArpRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.command = { $case: "sendArp", value: SendArpRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.command = {
+              $case: "broadcastLegacyEvent",
+              value: BroadcastLegacyEventRequest.decode(reader, reader.uint32()),
+            };
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBasePerformResponse(): PerformResponse {
+  return { results: [], status: 0, text: "" };
+}
+
+export const PerformResponse: MessageFns<PerformResponse> = {
+  encode(message: PerformResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      OperationResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.status !== 0) {
+      writer.uint32(16).uint32(message.status);
+    }
+    if (message.text !== "") {
+      writer.uint32(26).string(message.text);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PerformResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePerformResponse() as any;
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(OperationResult.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.status = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /**
  * Netlink writes and raw-socket DHCP I/O, for one peer at a time.
  *
@@ -3039,6 +3626,20 @@ export const HelperService = {
     requestDeserialize: (value: Buffer): ApplyRequest => ApplyRequest.decode(value),
     responseSerialize: (value: ApplyResponse): Buffer => Buffer.from(ApplyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ApplyResponse => ApplyResponse.decode(value),
+  },
+  /**
+   * Removes all that carries protocol 77 and that a verb of this contract could have put: rules,
+   * routes and addresses in the helper's ranges and on links that it may touch. What names no link,
+   * or a link that is gone, goes too. Counts as 256 operations.
+   */
+  purgeOwned: {
+    path: "/mnm.helper.v1.Helper/PurgeOwned" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: PurgeOwnedRequest): Buffer => Buffer.from(PurgeOwnedRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PurgeOwnedRequest => PurgeOwnedRequest.decode(value),
+    responseSerialize: (value: PurgeOwnedResponse): Buffer => Buffer.from(PurgeOwnedResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PurgeOwnedResponse => PurgeOwnedResponse.decode(value),
   },
   /** Opens the DHCP packet port of links. A port that is open stays as it is. */
   openPackets: {
@@ -3120,6 +3721,34 @@ export const HelperService = {
     responseSerialize: (value: ReceiveArpResponse): Buffer => Buffer.from(ReceiveArpResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReceiveArpResponse => ReceiveArpResponse.decode(value),
   },
+  /**
+   * Several of the verbs above, one after the other: a stream costs both sides a third of what a
+   * call for each does. One answer for each command, in the same order.
+   */
+  perform: {
+    path: "/mnm.helper.v1.Helper/Perform" as const,
+    requestStream: true as const,
+    responseStream: true as const,
+    requestSerialize: (value: PerformRequest): Buffer => Buffer.from(PerformRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): PerformRequest => PerformRequest.decode(value),
+    responseSerialize: (value: PerformResponse): Buffer => Buffer.from(PerformResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): PerformResponse => PerformResponse.decode(value),
+  },
+  /**
+   * Tells MULTI's subscribers that links came up or went down. Refused unless helper.json has
+   * `legacy_broadcast`.
+   */
+  broadcastLegacyEvent: {
+    path: "/mnm.helper.v1.Helper/BroadcastLegacyEvent" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: BroadcastLegacyEventRequest): Buffer =>
+      Buffer.from(BroadcastLegacyEventRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): BroadcastLegacyEventRequest => BroadcastLegacyEventRequest.decode(value),
+    responseSerialize: (value: BroadcastLegacyEventResponse): Buffer =>
+      Buffer.from(BroadcastLegacyEventResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): BroadcastLegacyEventResponse => BroadcastLegacyEventResponse.decode(value),
+  },
 } as const;
 
 export interface HelperServer extends UntypedServiceImplementation {
@@ -3133,6 +3762,12 @@ export interface HelperServer extends UntypedServiceImplementation {
    * than 500 operations a second sustained (burst 5,000); nothing was applied.
    */
   apply: handleUnaryCall<ApplyRequest, ApplyResponse>;
+  /**
+   * Removes all that carries protocol 77 and that a verb of this contract could have put: rules,
+   * routes and addresses in the helper's ranges and on links that it may touch. What names no link,
+   * or a link that is gone, goes too. Counts as 256 operations.
+   */
+  purgeOwned: handleUnaryCall<PurgeOwnedRequest, PurgeOwnedResponse>;
   /** Opens the DHCP packet port of links. A port that is open stays as it is. */
   openPackets: handleUnaryCall<OpenPacketsRequest, OpenPacketsResponse>;
   /** Closes the DHCP packet port of links. A port that is not open is not an error. */
@@ -3156,6 +3791,16 @@ export interface HelperServer extends UntypedServiceImplementation {
    * One stream a connection: ALREADY_EXISTS for a second.
    */
   receiveArp: handleServerStreamingCall<ReceiveArpRequest, ReceiveArpResponse>;
+  /**
+   * Several of the verbs above, one after the other: a stream costs both sides a third of what a
+   * call for each does. One answer for each command, in the same order.
+   */
+  perform: handleBidiStreamingCall<PerformRequest, PerformResponse>;
+  /**
+   * Tells MULTI's subscribers that links came up or went down. Refused unless helper.json has
+   * `legacy_broadcast`.
+   */
+  broadcastLegacyEvent: handleUnaryCall<BroadcastLegacyEventRequest, BroadcastLegacyEventResponse>;
 }
 
 export interface HelperClient extends Client {
@@ -3196,6 +3841,26 @@ export interface HelperClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ApplyResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Removes all that carries protocol 77 and that a verb of this contract could have put: rules,
+   * routes and addresses in the helper's ranges and on links that it may touch. What names no link,
+   * or a link that is gone, goes too. Counts as 256 operations.
+   */
+  purgeOwned(
+    request: PurgeOwnedRequest,
+    callback: (error: ServiceError | null, response: PurgeOwnedResponse) => void,
+  ): ClientUnaryCall;
+  purgeOwned(
+    request: PurgeOwnedRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: PurgeOwnedResponse) => void,
+  ): ClientUnaryCall;
+  purgeOwned(
+    request: PurgeOwnedRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: PurgeOwnedResponse) => void,
   ): ClientUnaryCall;
   /** Opens the DHCP packet port of links. A port that is open stays as it is. */
   openPackets(
@@ -3300,6 +3965,32 @@ export interface HelperClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<ReceiveArpResponse>;
+  /**
+   * Several of the verbs above, one after the other: a stream costs both sides a third of what a
+   * call for each does. One answer for each command, in the same order.
+   */
+  perform(): ClientDuplexStream<PerformRequest, PerformResponse>;
+  perform(options: Partial<CallOptions>): ClientDuplexStream<PerformRequest, PerformResponse>;
+  perform(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<PerformRequest, PerformResponse>;
+  /**
+   * Tells MULTI's subscribers that links came up or went down. Refused unless helper.json has
+   * `legacy_broadcast`.
+   */
+  broadcastLegacyEvent(
+    request: BroadcastLegacyEventRequest,
+    callback: (error: ServiceError | null, response: BroadcastLegacyEventResponse) => void,
+  ): ClientUnaryCall;
+  broadcastLegacyEvent(
+    request: BroadcastLegacyEventRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: BroadcastLegacyEventResponse) => void,
+  ): ClientUnaryCall;
+  broadcastLegacyEvent(
+    request: BroadcastLegacyEventRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: BroadcastLegacyEventResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const HelperClient = makeGenericClientConstructor(HelperService, "mnm.helper.v1.Helper") as unknown as {

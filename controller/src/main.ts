@@ -7,6 +7,7 @@ import { loadConfig } from "./adapters/config-file.js";
 import { startController } from "./adapters/controller.js";
 import { Log } from "./adapters/log.js";
 import { type ControllerOptions, parseOptions, USAGE } from "./adapters/options.js";
+import { notify } from "./adapters/sys.js";
 import { VERSION } from "./adapters/version.js";
 import { formatProblem } from "./config/index.js";
 
@@ -82,6 +83,8 @@ function textOf(error: unknown): string {
 
 function fail(code: number, text: string): void {
   process.stderr.write(`mnm-controller: ${text}\n`);
+  // Stays in `systemctl status` of a service that has failed.
+  notify(`STATUS=${text.split("\n", 1)[0]}`);
   process.exitCode = code;
   // A start that failed half-way leaves handles behind that would keep the process alive.
   process.exit();

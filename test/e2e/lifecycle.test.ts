@@ -152,6 +152,20 @@ describe("links come, go and change", () => {
     });
   });
 
+  // The audit would find it within a minute; nobody may have to wait for that.
+  for (const { what, lines } of [
+    { what: "an address", lines: ["addr del 10.0.0.100/24 dev wan0"] },
+    { what: "a link that is set down and up", lines: ["link set wan0 down", "link set wan0 up"] },
+  ]) {
+    test(`routes that the kernel takes along with ${what}, without a word, are back soon`, async () => {
+      const { host } = scenario.lab;
+      const before = await ours(host);
+      await host.ipBatch(lines);
+      const isBack = async () => JSON.stringify(await ours(host)) === JSON.stringify(before);
+      await until(isBack, { timeoutMs: 10_000, what: "what is ours as it was" });
+    });
+  }
+
   test("settings of a link are put back when it is no longer managed", async () => {
     const { lab } = scenario;
     const setting = "/proc/sys/net/ipv4/conf/wan0/ignore_routes_with_linkdown";

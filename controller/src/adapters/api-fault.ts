@@ -7,6 +7,7 @@ import {
 } from "@mnm/proto/network-manager";
 import type { ConfigProblem } from "../config/index.js";
 import type { Refusal, RequestFault } from "../engine/index.js";
+import type { Excess } from "./admission.js";
 
 /** A call that was refused: what gRPC wants to know of it. */
 export interface CallRefusal {
@@ -38,6 +39,43 @@ export function refuseWith(
   const details = complete.hint === "" ? complete.text : `${complete.text}; ${complete.hint}`;
   return { code, details, metadata };
 }
+
+/** Too much of one user, or of all of its kind. */
+export function excessRefusal({ of, by, uid, role, limit }: Excess): CallRefusal {
+  const [text, allowed, hint] = EXCESSES[of];
+  const who = by === "user" ? `user ${uid}` : KINDS[role];
+  const otherwise = role === "reader" ? ", or ask as root or as a member of group mnm-admin" : "";
+  return refuseWith(status.RESOURCE_EXHAUSTED, {
+    code: Fault_Code.TOO_MUCH,
+    text: `too many ${text} of ${who}: ${limit} ${allowed}`,
+    hint: `${hint}${otherwise}`,
+  });
+}
+
+const KINDS: Readonly<Record<Excess["role"], string>> = {
+  owner: "root or the controller's own user",
+  admin: "members of group mnm-admin",
+  reader: "users who may only read",
+};
+
+const EXCESSES: Readonly<Record<Excess["of"], readonly [string, string, string]>> = {
+  connections: [
+    "connections",
+    "may be open",
+    "end some programs that keep one, such as mnmctl events --follow",
+  ],
+  connects: [
+    "new connections",
+    "a second are allowed",
+    "wait a moment, and keep one connection for many calls",
+  ],
+  "open-calls": ["calls and subscriptions", "may be open", "end some"],
+  calls: [
+    "calls",
+    "a second are allowed",
+    "wait a moment, and subscribe instead of asking again and again",
+  ],
+};
 
 export function refusalOf(fault: RequestFault): CallRefusal {
   switch (fault.code) {

@@ -1,11 +1,5 @@
-import { chmodSync, renameSync, rmSync } from "node:fs";
-import { createConnection, createServer, type Server, type Socket } from "node:net";
-import {
-  Server as GrpcServer,
-  type handleUnaryCall,
-  ServerCredentials,
-  status,
-} from "@grpc/grpc-js";
+import type { Socket } from "node:net";
+import { type Server as GrpcServer, type handleUnaryCall, status } from "@grpc/grpc-js";
 import type { Instant, Result } from "@mnm/proto/net";
 import {
   Fault_Code,
@@ -16,11 +10,16 @@ import {
 import type { ConfigProblem } from "../config/index.js";
 import type { EngineReply, EngineRequest, HostStatus } from "../engine/index.js";
 import type { Journal } from "../events/index.js";
+import { Admission } from "./admission.js";
+import { ApiConnection } from "./api-connection.js";
 import { type ControllerIdentity, encodeLink, encodeStatus } from "./api-encode.js";
 import { type CallRefusal, encodeProblem, refusalOf, refuseWith } from "./api-fault.js";
+import { CUT_MS } from "./api-limits.js";
+import { ApiListener } from "./api-listener.js";
+import type { Peer } from "./peer-role.js";
 import { addReflection } from "./reflection.js";
+import { RefusalLog } from "./refusal-log.js";
 import { Subscription } from "./subscription.js";
-import { hasHungUp } from "./sys.js";
 
 export interface ApiDependencies {
   readonly identity: ControllerIdentity;
@@ -30,8 +29,8 @@ export interface ApiDependencies {
   readonly request: (request: EngineRequest) => Promise<EngineReply>;
   /** Reads the configuration file and puts it in force. */
   readonly reload: () => Promise<Result<ReloadOutcome, readonly ConfigProblem[]>>;
-  /** Whether the process at the other end may change things. */
-  readonly mayChange: (fd: number) => boolean;
+  /** Who is at the other end of a connection. */
+  readonly peerOf: (fd: number) => Peer | undefined;
   readonly log: { readonly warn: (fields: object, message: string) => void };
 }
 
@@ -39,23 +38,6 @@ export interface ReloadOutcome {
   readonly file: string;
   readonly dropped: readonly string[];
 }
-
-/** Enough for any call of ours; a flood of HTTP/2 frames must not grow us. */
-const CHANNEL_OPTIONS = {
-  "grpc.max_receive_message_length": 64 * 1024,
-  "grpc.max_concurrent_streams": 32,
-  "grpc-node.max_session_memory": 4,
-  "grpc.enable_channelz": 0,
-};
-
-/** As many may be connected at once; the other descriptors are for ourselves. */
-const MOST_CONNECTIONS = 1_000;
-/** Connections are looked at this long after one was accepted, and again while there are many. */
-const SWEEP_AFTER_MS = 5_000;
-const MANY_CONNECTIONS = 32;
-
-/** A subscriber that was cut has this long to read why. */
-const CLOSE_AFTER_MS = 5_000;
 
 const serialized = new WeakMap<SubscribeResponse, Buffer>();
 
@@ -75,38 +57,30 @@ const SERVICE: typeof NetworkManagerService = {
 };
 
 /**
- * The public API on its unix socket. What a connection may do is decided from the peer's credentials
- * before a byte is parsed.
+ * The public API on its unix socket. Whether a connection is wanted, and what it may do, is decided
+ * from the peer's credentials before a byte is parsed.
  */
 export class ApiServer {
   readonly #dependencies: ApiDependencies;
   readonly #subscriptions = new Set<Subscription>();
-  readonly #sockets = new Set<Socket>();
-  #listener: Server | undefined;
-  #path: string | undefined;
-  #sweepTimer: NodeJS.Timeout | undefined;
+  readonly #connections = new Set<ApiConnection>();
+  readonly #listener = new ApiListener({ welcome: (fd) => this.#welcome(fd) });
+  readonly #admission: Admission;
+  readonly #refusals: RefusalLog;
+  /** When it was last asked for, which is near enough. */
+  #linkCount = 0;
   #publishing: NodeJS.Immediate | undefined;
 
   constructor(dependencies: ApiDependencies) {
     this.#dependencies = dependencies;
+    const { now: nowMs, log } = dependencies;
+    this.#admission = new Admission({ nowMs });
+    this.#refusals = new RefusalLog({ nowMs, log });
   }
 
   /** Listens; fails when another controller already does, or the path cannot be made. */
-  async listen(path: string): Promise<void> {
-    await refuseIfTaken(path);
-    rmSync(`${path}.new`, { force: true });
-    const listener = createServer((socket) => this.#accept(socket));
-    listener.maxConnections = MOST_CONNECTIONS;
-    await new Promise<void>((resolve, reject) => {
-      listener.once("error", reject);
-      listener.listen(`${path}.new`, resolve);
-    });
-    // Anybody local may read; who may change things is decided by the peer's credentials.
-    chmodSync(`${path}.new`, 0o666);
-    // It appears at its place only now, when it answers everybody.
-    renameSync(`${path}.new`, path);
-    this.#path = path;
-    this.#listener = listener;
+  listen(path: string): Promise<void> {
+    return this.#listener.listen(path);
   }
 
   /**
@@ -120,57 +94,59 @@ export class ApiServer {
     });
   }
 
+  /** Whether those who connect to the path come to us: anybody with the right may have removed it. */
+  get isReachable(): boolean {
+    return this.#listener.isReachable;
+  }
+
   close(): void {
-    this.#listener?.close();
-    // Node removes the name that it listened on, which is not this one any more.
-    if (this.#path !== undefined) rmSync(this.#path, { force: true });
-    clearTimeout(this.#sweepTimer);
-    for (const socket of this.#sockets) socket.destroy();
+    this.#listener.close();
+    for (const connection of this.#connections) connection.destroy();
   }
 
-  /** A server for each connection: what it may do, and how to close it, go with the connection. */
-  #accept(socket: Socket): void {
-    this.#sockets.add(socket);
-    this.#sweepSoon();
-    const server = new GrpcServer(CHANNEL_OPTIONS);
-    socket.on("error", () => socket.destroy());
-    socket.on("close", () => {
-      this.#sockets.delete(socket);
-      server.forceShutdown();
-    });
-    server.addService(SERVICE, this.#handlers(socket));
+  /** Runs before a byte is read, and in a flood before anything is made for it. */
+  #welcome(fd: number): ((socket: Socket) => void) | undefined {
+    const peer = this.#dependencies.peerOf(fd);
+    if (peer === undefined) return undefined;
+    const { visit, excess } = this.#admission.connect(peer);
+    if (excess !== undefined) this.#refusals.note(peer.uid, excess.of);
+    if (visit === undefined) return undefined;
+    return (socket) => {
+      const connection = new ApiConnection(socket, {
+        visit,
+        links: () => this.#linkCount,
+        onExcess: (of) => this.#refusals.note(peer.uid, of),
+        addServices: (server) => this.#addServices(server, socket, peer),
+      });
+      this.#connections.add(connection);
+      socket.on("close", () => this.#connections.delete(connection));
+    };
+  }
+
+  #addServices(server: GrpcServer, socket: Socket, peer: Peer): void {
+    server.addService(SERVICE, this.#handlers(socket, peer));
     addReflection(server);
-    server.createConnectionInjector(ServerCredentials.createInsecure()).injectConnection(socket);
   }
 
-  /**
-   * Node 20 neither ends nor reads on after some malformed frames, and never learns that the peer
-   * has gone: each such connection would keep its descriptor for ever.
-   */
-  #sweepSoon(): void {
-    this.#sweepTimer ??= setTimeout(() => {
-      this.#sweepTimer = undefined;
-      for (const socket of this.#sockets) if (hasHungUp(fdOf(socket))) socket.destroy();
-      if (this.#sockets.size > MANY_CONNECTIONS) this.#sweepSoon();
-    }, SWEEP_AFTER_MS);
-  }
-
-  #handlers(socket: Socket): NetworkManagerServer {
+  #handlers(socket: Socket, { role }: Peer): NetworkManagerServer {
     const { identity, journal, now, reload, log } = this.#dependencies;
-    const mayChange = this.#dependencies.mayChange(fdOf(socket));
+    const mayChange = role !== "reader";
     const changing = <Request, Response>(
       method: (request: Request) => Promise<Response | CallRefusal>,
     ) => this.#unary(async (request: Request) => (mayChange ? method(request) : NOT_PERMITTED));
     return {
       getStatus: this.#unary(async () => {
         const time = { now: now(), lastSequence: journal.last };
-        return { status: encodeStatus(this.#dependencies.status(), identity, time) };
+        return { status: encodeStatus(this.#status(), identity, time) };
       }),
       listLinks: this.#unary(async ({ links: names }) => {
         const all = this.#links();
-        const missing = names.find((name) => !all.some((link) => link.name === name));
+        // A request has room for some 20,000 names.
+        const wanted = new Set(names);
+        const known = new Set(all.map(({ name }) => name));
+        const missing = names.find((name) => !known.has(name));
         if (missing !== undefined) return this.#unknownLink(missing);
-        return { links: all.filter(({ name }) => names.length === 0 || names.includes(name)) };
+        return { links: all.filter(({ name }) => names.length === 0 || wanted.has(name)) };
       }),
       getLink: this.#unary(async ({ link: name }) => {
         const link = this.#links().find((candidate) => candidate.name === name);
@@ -205,7 +181,7 @@ export class ApiServer {
         const onCut = (peer: string) => {
           log.warn({ peer }, "a subscriber that does not read was cut");
           // What was written before may never be read, and then it cannot read the reason either.
-          setTimeout(() => socket.destroy(), CLOSE_AFTER_MS).unref();
+          setTimeout(() => socket.destroy(), CUT_MS).unref();
         };
         const subscription = new Subscription(call, { journal, instance, snapshot, onCut });
         this.#subscriptions.add(subscription);
@@ -241,9 +217,15 @@ export class ApiServer {
     };
   }
 
+  #status(): HostStatus {
+    const status = this.#dependencies.status();
+    this.#linkCount = status.links.length;
+    return status;
+  }
+
   #links() {
     const time = this.#dependencies.now();
-    return this.#dependencies.status().links.map((link) => encodeLink(link, time));
+    return this.#status().links.map((link) => encodeLink(link, time));
   }
 
   #unknownLink(link: string): CallRefusal {
@@ -293,23 +275,4 @@ function isRefusal(answer: unknown): answer is CallRefusal {
   return (
     typeof answer === "object" && answer !== null && "details" in answer && "metadata" in answer
   );
-}
-
-/** A socket that nobody listens on is left over from a kill; one that somebody does is not ours. */
-async function refuseIfTaken(path: string): Promise<void> {
-  const isTaken = await new Promise<boolean>((resolve) => {
-    const probe = createConnection(path);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once("error", () => resolve(false));
-  });
-  if (isTaken) throw new Error(`another controller listens on ${path}`);
-}
-
-/** Node keeps the descriptor in the handle, and offers no other way to it. */
-function fdOf(socket: Socket): number {
-  const { _handle: handle } = socket as Socket & { _handle?: { readonly fd: number } };
-  return handle?.fd ?? -1;
 }

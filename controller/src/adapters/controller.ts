@@ -8,9 +8,11 @@ import {
   type EngineEvent,
   type EngineReply,
   type EngineRequest,
+  type GroupedOperation,
   type HostStatus,
 } from "../engine/index.js";
 import { Journal } from "../events/index.js";
+import { renderOperation } from "../reconcile/index.js";
 import { EventLoop } from "../runtime/event-loop.js";
 import { decodeState } from "../uplink/index.js";
 import { ApiServer, type ReloadOutcome } from "./api-server.js";
@@ -22,7 +24,9 @@ import { KernelMonitor } from "./kernel-monitor.js";
 import { LeaseStore } from "./lease-store.js";
 import type { Log } from "./log.js";
 import type { ControllerOptions } from "./options.js";
-import { mayChange } from "./peer-role.js";
+import { Peers } from "./peer-role.js";
+import { ServiceManager } from "./service-manager.js";
+import { describeHost } from "./service-status.js";
 import { StateFile } from "./state-file.js";
 import { SuspendMonitor } from "./suspend.js";
 import { bootClockMs, notify, suspendedMs, watchWallClock } from "./sys.js";
@@ -44,6 +48,9 @@ export interface ControllerStart
 
 const JOURNAL_CAPACITY = 10_000;
 
+/** Longer than any pause of ours, such as reading a kernel full of routes. */
+const MOST_OVERDUE_MS = 5_000;
+
 /** Everything around the engine: reads the kernel, talks to the helper, serves the API. */
 class Controller {
   readonly #start: ControllerStart;
@@ -59,6 +66,7 @@ class Controller {
   readonly #leases: LeaseStore;
   readonly #state: StateFile;
   readonly #api: ApiServer;
+  readonly #service: ServiceManager;
   readonly #replies = new Map<number, (reply: EngineReply) => void>();
   #nextRequest = 1;
 
@@ -112,6 +120,7 @@ class Controller {
       },
     );
     this.#helper = new HelperClient({ post }, { socketPath: start.helperSocket });
+    const peers = new Peers({ nowMs: bootClockMs });
     this.#api = new ApiServer({
       identity: { version: start.version, instance: start.instance, startedAt: bootClockMs() },
       journal: this.#journal,
@@ -119,9 +128,20 @@ class Controller {
       status: () => this.#status(),
       request: (request) => this.#request(request),
       reload: () => this.#reload(),
-      mayChange,
+      peerOf: (fd) => peers.of(fd),
       log: this.#log.logger,
     });
+    this.#service = new ServiceManager(
+      {
+        tell: notify,
+        describe: () => describeHost(this.#status()),
+        exercise: () => post({ kind: "wake" }),
+        ailment: () => this.#ailment(),
+        onAilment: (ailment) =>
+          this.#log.logger.error({ ailment }, "self-check failed: the watchdog is not fed"),
+      },
+      { environment: process.env, pid: process.pid },
+    );
   }
 
   async run(): Promise<void> {
@@ -134,10 +154,24 @@ class Controller {
       this.#log.reopen();
       void this.#reload();
     });
-    process.once("SIGTERM", () => this.#loop.post({ kind: "stop" }));
-    process.once("SIGINT", () => this.#loop.post({ kind: "stop" }));
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => this.#stop());
     this.#log.logger.info({ socket: this.#start.socket, version: this.#start.version }, "started");
-    notify("READY=1");
+    this.#service.ready();
+  }
+
+  #stop(): void {
+    this.#service.stopping();
+    this.#loop.post({ kind: "stop" });
+  }
+
+  /** What keeps us from our work without ending us; the engine has just been woken. */
+  #ailment(): string | undefined {
+    const overdueMs = this.#loop.overdueMs();
+    if (overdueMs > MOST_OVERDUE_MS) return `The engine is ${overdueMs} ms behind`;
+    if (!this.#api.isReachable) return `Nobody can reach us at ${this.#start.socket}`;
+    const { helper } = this.#engine.status(bootClockMs());
+    const agree = (helper.kind === "ready") === this.#helper.isReady;
+    return agree ? undefined : `The engine believes that the helper is ${helper.kind}`;
   }
 
   /** What the command line says on top of the file. */
@@ -182,6 +216,7 @@ class Controller {
         break;
       case "apply":
         this.#helper.apply(effect.operations, bootClockMs());
+        if (this.#log.logger.isLevelEnabled("debug")) this.#logOperations(effect.operations);
         break;
       case "open-packets":
         this.#helper.openPackets(effect.links);
@@ -198,10 +233,14 @@ class Controller {
       case "send-arp":
         this.#helper.sendArp(effect);
         break;
+      case "broadcast-legacy":
+        this.#helper.broadcastLegacy(effect.events);
+        break;
       case "emit": {
         const time = { wallMs: Date.now(), at: bootClockMs() };
         this.#journal.append(effect.event, time);
         this.#api.publish();
+        this.#service.changed();
         break;
       }
       case "log":
@@ -217,10 +256,16 @@ class Controller {
         this.#replies.delete(effect.id);
         break;
       case "exit":
-        void this.#exit();
+        void this.#exit(effect.isPurging);
         break;
       default:
         this.#store(effect);
+    }
+  }
+
+  #logOperations(operations: readonly GroupedOperation[]): void {
+    for (const { operation } of operations) {
+      this.#log.logger.debug({ operation: renderOperation(operation) }, "apply");
     }
   }
 
@@ -258,8 +303,9 @@ class Controller {
     });
   }
 
-  async #exit(): Promise<void> {
+  async #exit(isPurging: boolean): Promise<void> {
     this.#loop.stop();
+    if (isPurging) await this.#helper.purge();
     this.#api.close();
     this.#monitor.close();
     this.#suspends.close();

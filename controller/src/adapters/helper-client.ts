@@ -1,15 +1,26 @@
 import { existsSync } from "node:fs";
-import { type ClientReadableStream, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
+import {
+  type ClientReadableStream,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import {
   HelperClient as GrpcClient,
-  type OperationResult,
-  OperationResult_Outcome,
   type ReceiveArpResponse,
   type ReceiveDhcpResponse,
 } from "@mnm/proto/helper";
 import { type Ifindex, type Instant, ifindexFromNumber, ipv4FromUint32 } from "@mnm/proto/net";
-import type { EngineEffect, EngineEvent, GroupedOperation } from "../engine/index.js";
+import type {
+  EngineEffect,
+  EngineEvent,
+  GroupedOperation,
+  LegacyEvent,
+  Refusal,
+} from "../engine/index.js";
 import type { LinkRef } from "../link/index.js";
+import { type Answer, CommandStream, PATIENCE_MS } from "./command-stream.js";
 import { decodeResult, encodeArpMessage, encodeLinkRef, encodeOperation } from "./helper-encode.js";
 import { PacketDrops } from "./packet-drops.js";
 
@@ -20,7 +31,15 @@ const LAST_RETRY_MS = 500;
 const RETRY_GROWTH = 1.2;
 /** A connection that ends sooner is no better than none. */
 const LASTING_MS = 100;
-const CALL_DEADLINE_MS = 5_000;
+
+/**
+ * Another controller has taken the helper over: it serves one only, and the newest. Two that are there to
+ * stay must not take it from each other for ever.
+ */
+const FIRST_RIVAL_PAUSE_MS = 1_000;
+const LAST_RIVAL_PAUSE_MS = 60_000;
+/** Who has had the helper for this long has no rival. */
+const UNRIVALLED_MS = 2 * LAST_RIVAL_PAUSE_MS;
 
 export interface HelperClientDependencies {
   readonly post: (event: EngineEvent) => void;
@@ -37,10 +56,6 @@ interface Outgoing {
   readonly dhcp: SendDhcp[];
 }
 
-interface Results {
-  readonly results: readonly OperationResult[];
-}
-
 /**
  * The connection to the helper: kept up for ever, and reported to the engine as it comes and goes.
  *
@@ -54,9 +69,11 @@ export class HelperClient {
     | ClientReadableStream<ReceiveDhcpResponse>
     | ClientReadableStream<ReceiveArpResponse>
   )[] = [];
-  #isReady = false;
+  /** There while the helper has answered Hello, and the connection has not ended since. */
+  #commands: CommandStream | undefined;
   #readyAtMs = 0;
   #retryMs = FIRST_RETRY_MS;
+  #rivalPauseMs = FIRST_RIVAL_PAUSE_MS;
   #retryTimer: NodeJS.Timeout | undefined;
   #lastText = "";
   #outgoing: Outgoing | undefined;
@@ -65,6 +82,10 @@ export class HelperClient {
   constructor({ post }: HelperClientDependencies, options: { readonly socketPath: string }) {
     this.#post = post;
     this.#socketPath = options.socketPath;
+  }
+
+  get isReady(): boolean {
+    return this.#commands !== undefined;
   }
 
   /** Connects without a word: the helper drops whom it served before only at Hello. */
@@ -91,7 +112,7 @@ export class HelperClient {
     }
     this.#client ??= this.#makeClient();
     const client = this.#client;
-    const options = { deadline: Date.now() + CALL_DEADLINE_MS };
+    const options = { deadline: Date.now() + PATIENCE_MS };
     client.hello({ protocolVersion: PROTOCOL_VERSION }, new Metadata(), options, (error, hello) => {
       if (client !== this.#client) return;
       if (error !== null || hello === undefined) {
@@ -100,7 +121,6 @@ export class HelperClient {
       }
       stopSweeping(client);
       this.#receive(client);
-      this.#isReady = true;
       this.#readyAtMs = performance.now();
       this.#lastText = "";
       const { version, capabilities } = hello;
@@ -111,38 +131,28 @@ export class HelperClient {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#retryTimer);
+    this.#commands?.close();
     for (const stream of this.#streams) stream.cancel();
     this.#client?.close();
   }
 
   apply(operations: readonly GroupedOperation[], now: Instant): void {
-    const client = this.#client;
-    if (client === undefined || !this.#isReady) return;
-    const request = { operations: operations.map((operation) => encodeOperation(operation, now)) };
-    client.apply(request, new Metadata(), deadline(), (error, response) => {
-      if (client !== this.#client) return;
-      if (error !== null) this.#post({ kind: "apply-failed", text: describe(error) });
-      else this.#post({ kind: "applied", results: response.results.map(decodeResult) });
+    const value = { operations: operations.map((operation) => encodeOperation(operation, now)) };
+    this.#commands?.send({ $case: "apply", value }, (answer) => {
+      if (answer.kind === "refused") this.#post({ kind: "apply-failed", text: answer.text });
+      else this.#post({ kind: "applied", results: answer.results.map(decodeResult) });
     });
   }
 
   openPackets(links: readonly LinkRef[]): void {
-    const client = this.#client;
-    if (client === undefined || !this.#isReady) return;
-    for (const batch of batchesOf(links)) this.#openPackets(client, batch);
+    for (const batch of batchesOf(links)) this.#openPackets(batch);
   }
 
-  #openPackets(client: GrpcClient, batch: readonly LinkRef[]): void {
-    const request = { links: batch.map(encodeLinkRef) };
-    client.openPackets(request, new Metadata(), deadline(), (error, response) => {
-      if (client !== this.#client) return;
-      const refused = { code: "malformed", field: "", errno: "", kernelText: "" } as const;
+  #openPackets(batch: readonly LinkRef[]): void {
+    const value = { links: batch.map(encodeLinkRef) };
+    this.#commands?.send({ $case: "openPackets", value }, (answer) => {
       const results = batch.map(({ ifindex }, index) => {
-        const result = response?.results[index];
-        const outcome = result === undefined ? undefined : decodeResult(result);
-        if (outcome?.kind === "done") return { ifindex, refusal: undefined };
-        const refusal =
-          outcome?.kind === "refused" ? outcome.refusal : { ...refused, text: describe(error) };
+        const refusal = refusalIn(answer, index);
         return { ifindex, refusal };
       });
       this.#post({ kind: "packets-opened", results });
@@ -151,8 +161,28 @@ export class HelperClient {
 
   closePackets(ifindexes: readonly Ifindex[]): void {
     // Nothing depends on the answer: a port that stays open is closed with the connection.
-    if (this.#isReady)
-      this.#client?.closePackets({ ifindexes }, new Metadata(), deadline(), () => {});
+    this.#commands?.send({ $case: "closePackets", value: { ifindexes } });
+  }
+
+  broadcastLegacy(events: readonly LegacyEvent[]): void {
+    for (const batch of batchesOf(events)) {
+      const value = { events: batch.map(({ ifindex, isUp }) => ({ ifindex, up: isUp })) };
+      this.#commands?.send({ $case: "broadcastLegacyEvent", value }, (answer) => {
+        const refusals = batch.flatMap((_, index) => refusalIn(answer, index) ?? []);
+        const [first] = refusals;
+        if (first !== undefined) this.#post({ kind: "legacy-failed", text: first.text });
+      });
+    }
+  }
+
+  /** Resolves when all of ours is gone from the kernel, or is known not to go. */
+  async purge(): Promise<void> {
+    const client = this.#client;
+    if (client === undefined || !this.isReady) return;
+    const options = { deadline: Date.now() + PATIENCE_MS };
+    await new Promise<void>((resolve) => {
+      client.purgeOwned({}, new Metadata(), options, () => resolve());
+    });
   }
 
   /** Sends soon: messages of one turn go in one call. */
@@ -179,64 +209,45 @@ export class HelperClient {
   #flush(): void {
     const outgoing = this.#outgoing;
     this.#outgoing = undefined;
-    const client = this.#client;
-    if (outgoing === undefined || client === undefined || !this.#isReady) return;
+    if (outgoing === undefined) return;
     // Watches first: the answer to a probe must find its watch.
-    for (const batch of batchesOf(outgoing.watches)) this.#watchArp(client, batch);
-    for (const batch of batchesOf(outgoing.arp)) this.#sendArp(client, batch);
-    for (const batch of batchesOf(outgoing.dhcp)) this.#sendDhcp(client, batch);
+    for (const batch of batchesOf(outgoing.watches)) this.#watchArp(batch);
+    for (const batch of batchesOf(outgoing.arp)) this.#sendArp(batch);
+    for (const batch of batchesOf(outgoing.dhcp)) this.#sendDhcp(batch);
   }
 
-  #watchArp(client: GrpcClient, batch: readonly WatchArp[]): void {
+  #watchArp(batch: readonly WatchArp[]): void {
     const watches = batch.map(({ link, addresses }) => ({
       link: encodeLinkRef(link),
       addresses: [...addresses],
     }));
-    client.watchArp(
-      { watches },
-      new Metadata(),
-      deadline(),
-      this.#failures(client, batch, "arp-failed"),
-    );
+    const command = { $case: "watchArp", value: { watches } } as const;
+    this.#commands?.send(command, this.#failures(batch, "arp-failed"));
   }
 
-  #sendArp(client: GrpcClient, batch: readonly SendArp[]): void {
+  #sendArp(batch: readonly SendArp[]): void {
     const messages = batch.map(({ link, message }) => encodeArpMessage(link, message));
-    client.sendArp(
-      { messages },
-      new Metadata(),
-      deadline(),
-      this.#failures(client, batch, "arp-failed"),
-    );
+    const command = { $case: "sendArp", value: { messages } } as const;
+    this.#commands?.send(command, this.#failures(batch, "arp-failed"));
   }
 
-  #sendDhcp(client: GrpcClient, batch: readonly SendDhcp[]): void {
+  #sendDhcp(batch: readonly SendDhcp[]): void {
     const messages = batch.map(({ link, unicast, payload }) => ({
       link: encodeLinkRef(link),
       payload: Buffer.from(payload),
       server: unicast?.server,
       source: unicast?.source,
     }));
-    client.sendDhcp(
-      { messages },
-      new Metadata(),
-      deadline(),
-      this.#failures(client, batch, "dhcp-send-failed"),
-    );
+    const command = { $case: "sendDhcp", value: { messages } } as const;
+    this.#commands?.send(command, this.#failures(batch, "dhcp-send-failed"));
   }
 
-  /** What to do with the answer to a call about these links. */
-  #failures<Kind extends "arp-failed" | "dhcp-send-failed">(
-    client: GrpcClient,
-    batch: readonly { readonly link: LinkRef }[],
-    kind: Kind,
-  ) {
-    return (error: ServiceError | null, response?: Results): void => {
-      if (client !== this.#client) return;
+  /** What to do with the answer to a command about these links. */
+  #failures(batch: readonly { readonly link: LinkRef }[], kind: "arp-failed" | "dhcp-send-failed") {
+    return (answer: Answer): void => {
       for (const [index, { link }] of batch.entries()) {
-        const result = response?.results[index];
-        if (error === null && result?.outcome === OperationResult_Outcome.DONE) continue;
-        this.#post({ kind, ifindex: link.ifindex, text: result?.fault?.text ?? describe(error) });
+        const refusal = refusalIn(answer, index);
+        if (refusal !== undefined) this.#post({ kind, ifindex: link.ifindex, text: refusal.text });
       }
     };
   }
@@ -262,9 +273,15 @@ export class HelperClient {
       this.#post({ kind: "arp-packet", ifindex: ifindexFromNumber(ifindex), packet });
     });
     this.#streams = [dhcp, arp];
-    for (const stream of this.#streams) {
+    const perform = client.perform();
+    this.#commands = new CommandStream(perform, () => {
+      if (client === this.#client) this.#lost(`it has not answered for ${PATIENCE_MS / 1000} s`);
+    });
+    for (const stream of [dhcp, arp, perform]) {
       stream.on("error", (error: ServiceError) => {
-        if (client === this.#client) this.#lost(describe(error));
+        if (client !== this.#client) return;
+        if (error.code === status.ABORTED) this.#yield();
+        else this.#lost(describe(error));
       });
       stream.on("end", () => {
         if (client === this.#client) this.#lost("the helper ended the connection");
@@ -272,19 +289,30 @@ export class HelperClient {
     }
   }
 
-  #lost(text: string): void {
+  #yield(): void {
+    const hasLasted = performance.now() - this.#readyAtMs > UNRIVALLED_MS;
+    const pauseMs = hasLasted ? FIRST_RIVAL_PAUSE_MS : this.#rivalPauseMs;
+    this.#rivalPauseMs = Math.min(pauseMs * 2, LAST_RIVAL_PAUSE_MS);
+    const text = "another controller has taken it over; is mnm-controller running twice?";
+    this.#lost(text, pauseMs);
+  }
+
+  /** @param leastMs it is not tried again sooner */
+  #lost(text: string, leastMs = 0): void {
+    const wasReady = this.isReady;
+    this.#commands?.close();
+    this.#commands = undefined;
     this.#client?.close();
     this.#client = undefined;
     this.#streams = [];
     // A helper that ends each connection at once must not be asked 60 times a second.
-    const hasLasted = this.#isReady && performance.now() - this.#readyAtMs > LASTING_MS;
+    const hasLasted = wasReady && performance.now() - this.#readyAtMs > LASTING_MS;
     if (hasLasted) this.#retryMs = FIRST_RETRY_MS;
-    this.#isReady = false;
     if (this.#closed) return;
     // Told once: a helper that starts a moment after us is nothing to make a fuss about.
     if (text !== this.#lastText) this.#post({ kind: "helper-lost", text });
     this.#lastText = text;
-    this.#retryTimer = setTimeout(() => this.start(), this.#retryMs);
+    this.#retryTimer = setTimeout(() => this.start(), Math.max(this.#retryMs, leastMs));
     this.#retryMs = Math.min(this.#retryMs * RETRY_GROWTH, LAST_RETRY_MS);
   }
 }
@@ -315,9 +343,21 @@ function* batchesOf<T>(items: readonly T[]): Iterable<readonly T[]> {
   }
 }
 
-function deadline() {
-  return { deadline: Date.now() + CALL_DEADLINE_MS };
+function refusalIn(answer: Answer, index: number): Refusal | undefined {
+  if (answer.kind === "refused") return { ...UNSPECIFIED, text: answer.text };
+  const result = answer.results[index];
+  const outcome = result === undefined ? undefined : decodeResult(result);
+  if (outcome?.kind === "done") return undefined;
+  return outcome?.kind === "refused" ? outcome.refusal : UNSPECIFIED;
 }
+
+const UNSPECIFIED: Refusal = {
+  code: "malformed",
+  field: "",
+  errno: "",
+  kernelText: "",
+  text: "the helper gave no answer",
+};
 
 /** grpc-js puts the system's words into a sentence of its own; people want the system's. */
 function describe(error: ServiceError | null): string {

@@ -19,6 +19,13 @@ import type { LinkRef } from "../link/index.js";
 import type { WantedRoute, WantedRule } from "../plan/index.js";
 import type { Operation } from "../reconcile/index.js";
 
+const ROUTE_TYPES = {
+  unicast: RouteType.UNICAST,
+  unreachable: RouteType.UNREACHABLE,
+  blackhole: RouteType.BLACKHOLE,
+  throw: RouteType.THROW,
+} as const;
+
 /** IFA_CACHEINFO's word for ever. */
 const FOREVER_SEC = 0xffff_ffff;
 
@@ -74,8 +81,8 @@ function changeOf(operation: Operation, now: Instant): OperationMessage["change"
       return { $case: "putRoute", value: encodeRoute(operation.link, operation.route) };
     case "delete-route": {
       const { table, destination, metric } = operation.route;
-      const link = encodeLinkRef(operation.link);
-      const type = RouteType.UNICAST;
+      const link = operation.link === undefined ? undefined : encodeLinkRef(operation.link);
+      const type = ROUTE_TYPES[operation.type];
       const value = { link, table, type, destination, metric, gateway: undefined };
       return { $case: "deleteRoute", value };
     }
@@ -126,7 +133,8 @@ function encodeRoute(link: LinkRef, route: WantedRoute) {
 }
 
 function encodeRule(rule: WantedRule): Rule {
-  const blank = { device: "", from: undefined, to: undefined, table: 0, metric: 0 };
+  const none = { from: undefined, to: undefined, uid: undefined };
+  const blank = { device: "", table: 0, metric: 0, priority: 0, fwmark: 0, ...none };
   switch (rule.kind) {
     case "device":
       return { ...blank, kind: RuleKind.DEVICE, device: rule.device, table: rule.table };

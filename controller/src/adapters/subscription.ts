@@ -1,5 +1,6 @@
 import { type ServerWritableStream, status } from "@grpc/grpc-js";
 import {
+  type EventKind,
   Fault_Code,
   type Link,
   type Position,
@@ -42,6 +43,9 @@ export class Subscription {
   readonly #call: Call;
   readonly #dependencies: SubscriptionDependencies;
   readonly #prelude: Iterator<Item>;
+  /** As sets: a request has room for tens of thousands, and each event is compared with them. */
+  readonly #links: ReadonlySet<string>;
+  readonly #kinds: ReadonlySet<EventKind>;
   /** The sequence that it gets next. */
   #next: number;
   #isSynced = false;
@@ -54,7 +58,9 @@ export class Subscription {
     this.#call = call;
     this.#dependencies = dependencies;
     const { journal, instance } = dependencies;
-    const { resumeAfter } = call.request;
+    const { resumeAfter, links, kinds } = call.request;
+    this.#links = new Set(links);
+    this.#kinds = new Set(kinds);
     const sequence = Number(resumeAfter?.sequence ?? 0n);
     const canResume = resumeAfter?.instance === instance && journal.canResumeAfter(sequence);
     this.#next = canResume ? sequence + 1 : journal.last + 1;
@@ -156,14 +162,12 @@ export class Subscription {
   }
 
   #wants({ event }: JournalEntry): boolean {
-    const { kinds } = this.#call.request;
     const isWantedLink = event.link === undefined || this.#wantsLink(event.link.name);
-    return isWantedLink && (kinds.length === 0 || kinds.includes(EVENT_KINDS[event.kind]));
+    return isWantedLink && (this.#kinds.size === 0 || this.#kinds.has(EVENT_KINDS[event.kind]));
   }
 
   #wantsLink(name: string): boolean {
-    const { links } = this.#call.request;
-    return links.length === 0 || links.includes(name);
+    return this.#links.size === 0 || this.#links.has(name);
   }
 
   /** The same object for all subscribers. */

@@ -2,15 +2,16 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
+  acceptConnection,
   attachFilter,
   bootClockMs,
   closeSocket,
-  hasHungUp,
+  connectedPair,
   notify,
   openRouteSocket,
   peerCredentials,
@@ -20,7 +21,7 @@ import {
 } from "./sys.js";
 
 /** Node keeps the descriptor of a socket to itself. */
-function descriptorOf(socket: Socket): number {
+function descriptorOf(socket: Socket | Server): number {
   const handle: unknown = Reflect.get(socket, "_handle");
   const fd: unknown =
     typeof handle === "object" && handle !== null ? Reflect.get(handle, "fd") : -1;
@@ -73,28 +74,46 @@ test("credentials and groups of the peer are those it had when it connected", as
   await once(child, "exit");
 });
 
-test("a socket has hung up when its peer sends no more, whatever is still to be read", async (t) => {
+test("connections are taken from the queue of a listening socket, and then there is none", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "mnm-sys-"));
   const server = await listen(join(directory, "socket"));
   t.after(() => {
     server.close();
     rmSync(directory, { recursive: true });
   });
-  const client = connect(join(directory, "socket"));
-  const [peer]: Socket[] = await once(server, "connection");
-  assert.ok(peer);
-  peer.pause();
-  const fd = descriptorOf(peer);
-  assert.equal(hasHungUp(fd), false);
-  client.write("never read");
-  assert.equal(hasHungUp(fd), false);
-  client.end();
-  await once(client, "finish");
-  assert.equal(hasHungUp(fd), true);
-  client.destroy();
-  await once(client, "close");
-  assert.equal(hasHungUp(fd), true);
-  peer.destroy();
+  const taken = new Promise<readonly number[]>((resolve) => {
+    server.once("connection", (first: Socket) => {
+      first.destroy();
+      const accepted: number[] = [];
+      for (;;) {
+        const fd = acceptConnection(descriptorOf(server));
+        if (fd === undefined) return resolve(accepted);
+        accepted.push(fd);
+      }
+    });
+  });
+  // All within one turn of the event loop: Node accepts the first, and the others wait.
+  const clients = Array.from({ length: 3 }, () => connect(join(directory, "socket")));
+  const accepted = await taken;
+  assert.equal(accepted.length, 2);
+  for (const fd of accepted) {
+    assert.equal(peerCredentials(fd)?.pid, process.pid);
+    closeSocket(fd);
+  }
+  for (const client of clients) client.destroy();
+});
+
+test("a connected pair carries bytes both ways and ends together", async () => {
+  const pair = connectedPair();
+  assert.ok(pair.ok);
+  const [one, other] = [new Socket({ fd: pair.value[0] }), new Socket({ fd: pair.value[1] })];
+  one.write("there");
+  other.write("back");
+  assert.equal(String((await once(other, "data"))[0]), "there");
+  assert.equal(String((await once(one, "data"))[0]), "back");
+  one.end();
+  await once(other, "end");
+  other.destroy();
 });
 
 test("a descriptor that is no connected unix socket has no credentials", async () => {

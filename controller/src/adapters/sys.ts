@@ -14,6 +14,7 @@ export interface SystemFault {
 
 /** Who opened the other end of a unix socket, as it was at connect(2). */
 export interface PeerCredentials {
+  /** 0 for a process in a PID namespace that is none of ours. */
   readonly pid: number;
   readonly uid: number;
   readonly gid: number;
@@ -48,7 +49,8 @@ const libc: {
   readonly getsockopt: (...args: [...SocketOption, Uint8Array, Uint8Array]) => number;
   readonly setsockopt: (...args: [...SocketOption, Uint8Array, number]) => number;
   readonly setFilter: (...args: [...SocketOption, FilterProgram, number]) => number;
-  readonly poll: (descriptors: Uint8Array, count: number, timeoutMs: number) => number;
+  readonly accept4: (fd: number, address: null, length: null, flags: number) => number;
+  readonly socketpair: (domain: number, type: number, protocol: number, fds: Uint8Array) => number;
 } = {
   clockGettime: library.func("int clock_gettime(int clock, void *time)"),
   timerfdCreate: library.func("int timerfd_create(int clock, int flags)"),
@@ -73,7 +75,8 @@ const libc: {
   setFilter: library.func(
     "int setsockopt(int fd, int level, int name, sock_fprog *value, uint32_t length)",
   ),
-  poll: library.func("int poll(void *descriptors, unsigned long count, int timeoutMs)"),
+  accept4: library.func("int accept4(int fd, void *address, void *length, int flags)"),
+  socketpair: library.func("int socketpair(int domain, int type, int protocol, void *fds)"),
 };
 
 type SocketOption = [fd: number, level: number, name: number];
@@ -151,15 +154,17 @@ export function watchWallClock(onSet: () => void): Result<{ close(): void }, Sys
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SO_PEERGROUPS = 59;
+const NO_ID = 0xffff_ffff;
 
 /** Undefined when `fd` is no connected unix socket, so also when it was closed just now. */
 export function peerCredentials(fd: number): PeerCredentials | undefined {
   const value = socketOption(fd, SOL_SOCKET, SO_PEERCRED, Buffer.alloc(12));
   if (value?.length !== 12) return undefined;
-  // A socket that nobody connected to answers pid 0 and the ids -1.
-  const pid = value.readInt32LE(0);
-  if (pid <= 0) return undefined;
-  return { pid, uid: value.readUInt32LE(4), gid: value.readUInt32LE(8) };
+  // A socket that nobody connected to answers pid 0 and the ids -1. The pid alone is 0 when we cannot
+  // see the peer: we are in a container, and it is not.
+  const uid = value.readUInt32LE(4);
+  if (uid === NO_ID) return undefined;
+  return { pid: value.readInt32LE(0), uid, gid: value.readUInt32LE(8) };
 }
 
 /** The supplementary groups of the peer, at connect(2); undefined as for {@link peerCredentials}. */
@@ -172,21 +177,25 @@ export function peerGroups(fd: number): readonly number[] | undefined {
   return Array.from({ length: value.length / 4 }, (_, index) => value.readUInt32LE(index * 4));
 }
 
-const POLLRDHUP = 0x2000;
-
-/** Whether the peer of a connected unix socket has closed it, or will send no more. */
-export function hasHungUp(fd: number): boolean {
-  // `struct pollfd`: descriptor, what to look for, what was found.
-  const descriptor = Buffer.alloc(8);
-  descriptor.writeInt32LE(fd, 0);
-  descriptor.writeInt16LE(POLLRDHUP, 4);
-  return libc.poll(descriptor, 1, 0) > 0 && (descriptor.readInt16LE(6) & POLLRDHUP) !== 0;
-}
-
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_NOSIGNAL = 0x4000;
+const SOCK_STREAM = 1;
+
+/** The next connection that waits at a listening socket; undefined when there is none. */
+export function acceptConnection(fd: number): number | undefined {
+  const accepted = libc.accept4(fd, null, null, SOCK_CLOEXEC);
+  return accepted < 0 ? undefined : accepted;
+}
+
+/** Two unix stream sockets that are connected to each other. */
+export function connectedPair(): Result<readonly [number, number], SystemFault> {
+  const fds = Buffer.alloc(8);
+  if (libc.socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+    return refused("socketpair");
+  return ok([fds.readInt32LE(0), fds.readInt32LE(4)]);
+}
 
 /**
  * Tells the service manager, sd_notify(3): `READY=1`. True when it was told; false when none asked

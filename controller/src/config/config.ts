@@ -10,6 +10,8 @@ export interface Config {
   readonly unique: boolean;
   /** What a stopping controller does with what it has put into the kernel. */
   readonly onStop: "keep" | "flush" | "release";
+  /** MULTI's subscribers are told of uplinks as well. */
+  readonly legacyBroadcast: boolean;
 }
 
 /** One entry under `links`. */
@@ -75,4 +77,5 @@ export const DEFAULT_CONFIG: Config = {
   defaultMode: "manage",
   unique: false,
   onStop: "keep",
+  legacyBroadcast: false,
 };

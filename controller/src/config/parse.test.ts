@@ -86,8 +86,11 @@ describe("parseConfig", () => {
     },
     {
       name: "every host setting",
-      text: "default: ignore\nunique: true\non_stop: release\nlegacy_broadcast: false",
-      want: { links: [], defaultMode: "ignore", unique: true, onStop: "release" },
+      text: "default: ignore\nunique: true\non_stop: release\nlegacy_broadcast: true",
+      want: {
+        ...{ links: [], defaultMode: "ignore", unique: true },
+        ...{ onStop: "release", legacyBroadcast: true },
+      },
     },
     {
       name: "quotes, which change nothing",
@@ -168,9 +171,9 @@ describe("parseConfig", () => {
       want: ["f:1:10: on_stop stay is not keep, flush or release"],
     },
     {
-      name: "the broadcast of a later version",
-      text: "legacy_broadcast: true",
-      want: ["f:1:19: legacy_broadcast is not available in this version; set it to false"],
+      name: "a broadcast that is neither on nor off",
+      text: "legacy_broadcast: perhaps",
+      want: ["f:1:19: legacy_broadcast perhaps is not true or false"],
     },
     {
       name: "the mode of a later version",

@@ -27,7 +27,6 @@ function readRoot(root: YamlNode, report: Report): Config {
   }
   const fields = readFields(root, KEYS, report);
   if (fields === undefined) return DEFAULT_CONFIG;
-  refuseLegacyBroadcast(fields, report);
   const unique = fieldOf(fields, "unique", boolean, report) ?? DEFAULT_CONFIG.unique;
   return {
     links: checkedTogether(readLinks(fields, report), unique, report),
@@ -37,14 +36,9 @@ function readRoot(root: YamlNode, report: Report): Config {
     onStop:
       fieldOf(fields, "on_stop", oneOf(["keep", "flush", "release"]), report) ??
       DEFAULT_CONFIG.onStop,
+    legacyBroadcast:
+      fieldOf(fields, "legacy_broadcast", boolean, report) ?? DEFAULT_CONFIG.legacyBroadcast,
   };
-}
-
-function refuseLegacyBroadcast(fields: Fields, report: Report): void {
-  const entry = fields.get("legacy_broadcast");
-  if (fieldOf(fields, "legacy_broadcast", boolean, report) !== true || entry === undefined) return;
-  const text = "legacy_broadcast is not available in this version; set it to false";
-  report.add(entry.value.at, "true", text);
 }
 
 function readLinks(fields: Fields, report: Report): readonly ReadLink[] {

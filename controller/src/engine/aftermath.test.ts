@@ -36,6 +36,25 @@ describe("after a crash", () => {
     assert.deepEqual(sent, []);
   });
 
+  test("of the helper, the kernel is read again once it is back: its last answers are lost", () => {
+    const dumps: string[] = [];
+    const simulation = new EngineSimulation(makeWorld([1]), undefined, {
+      onEffect: (effect) => {
+        if (effect.kind === "dump") dumps.push(effect.what);
+      },
+    });
+    simulation.advance(10_000);
+    dumps.length = 0;
+    simulation.post({ kind: "helper-lost", text: "the connection ended" });
+    assert.deepEqual(dumps, []);
+    simulation.post(READY);
+    assert.deepEqual(dumps, ["everything"]);
+    assert.deepEqual(
+      simulation.events.filter(({ kind }) => kind === "resynced").map(({ reason }) => reason),
+      ["helper"],
+    );
+  });
+
   test("of both, what a lease left that ended meanwhile goes at once, though no server answers", () => {
     const world = makeWorld([1, 2]);
     new EngineSimulation(world).advance(10_000);

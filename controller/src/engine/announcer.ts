@@ -5,6 +5,7 @@ import { sharingUplinks } from "../plan/index.js";
 import { MNM_PROTOCOL, type ModelChange } from "../reconcile/index.js";
 import type { Uplink } from "../uplink/index.js";
 import type { Outstanding } from "./convergence.js";
+import { LegacyBroadcast } from "./legacy-broadcast.js";
 import type { ManagedLink } from "./managed-link.js";
 import { formatInterface, type Outbox } from "./outbox.js";
 import type { Registry } from "./registry.js";
@@ -18,8 +19,11 @@ interface Announced {
 
 /** What is, for comparing with what was said. */
 export interface Review {
+  /** Those that something happened to, or of which something is outstanding. */
   readonly managed: Iterable<ManagedLink>;
   readonly uplinks: ReadonlyMap<ManagedLink, Uplink>;
+  /** Whether these are other uplinks than the last time. */
+  readonly isReplanned: boolean;
   readonly outstanding: Outstanding;
   readonly repairs: Repairs;
   readonly defaultLink: string | undefined;
@@ -32,23 +36,15 @@ export interface Review {
  * only when the kernel has confirmed all of it, so that a program that binds on hearing it succeeds.
  */
 export class Announcer {
-  readonly #usable = new Map<string, Announced>();
-  readonly #metrics = new Map<string, number>();
+  readonly #usable = new Map<ManagedLink, Announced>();
+  readonly #metrics = new Map<ManagedLink, number>();
   #sharing = new Set<string>();
   #default: string | undefined;
+  readonly legacy = new LegacyBroadcast();
 
-  isUsable(identity: string): boolean {
-    return this.#usable.has(identity);
-  }
-
-  /** An identity has another name now; its uplink goes on. */
-  rename(from: string, to: string): void {
-    const announced = this.#usable.get(from);
-    const metric = this.#metrics.get(from);
-    this.#usable.delete(from);
-    this.#metrics.delete(from);
-    if (announced !== undefined) this.#usable.set(to, announced);
-    if (metric !== undefined) this.#metrics.set(to, metric);
+  /** The link has another identity, and with it perhaps another metric, which nobody has changed. */
+  rename(managed: ManagedLink): void {
+    this.#metrics.delete(managed);
   }
 
   /** A link or an address, as the kernel reports it. */
@@ -63,22 +59,22 @@ export class Announcer {
 
   /** The link is no longer managed, or no longer there. */
   forget(managed: ManagedLink, reason: EventReason, outbox: Outbox): void {
-    this.#metrics.delete(managed.identity);
+    this.#metrics.delete(managed);
     this.#unusable(managed, reason, outbox);
   }
 
-  /** Compares everything with what was said, and follows the state of each managed link. */
+  /** Compares what is with what was said, and follows the state of each link. */
   review(scene: Review, outbox: Outbox): void {
     const { managed, uplinks, outstanding, repairs, defaultLink, reason } = scene;
     for (const link of managed) {
-      const isConfirmed = !outstanding.has(link.ifindex);
+      const isConfirmed = !outstanding.isSharedMissing && !outstanding.links.has(link.ifindex);
       this.#reviewUplink(link, uplinks.get(link), isConfirmed, outbox);
       if (isConfirmed) this.#reviewMetric(link, outbox);
       const isFaulty = repairs.blockOf(link.ifindex) !== undefined;
-      const kind = stateOf(link, this.isUsable(link.identity), isFaulty);
+      const kind = stateOf(link, this.#usable.has(link), isFaulty);
       if (link.state.kind !== kind) link.state = { kind, since: outbox.now };
     }
-    this.#reviewCollisions([...uplinks.values()], outbox);
+    if (scene.isReplanned) this.#reviewCollisions([...uplinks.values()], outbox);
     // Half-way through an exchange of metrics the default is nobody's business.
     if (outstanding.isQuiet) this.#reviewDefault(defaultLink, reason, outbox);
   }
@@ -94,17 +90,18 @@ export class Announcer {
     isConfirmed: boolean,
     outbox: Outbox,
   ): void {
-    const announced = this.#usable.get(managed.identity);
+    const announced = this.#usable.get(managed);
     const carries = uplink !== undefined && !uplink.dormant;
     const moved =
       carries && announced !== undefined && announced.address !== uplink.addressing.address;
     if (announced !== undefined && (!carries || moved)) {
       this.#unusable(managed, reasonOfLoss(managed), outbox);
     }
-    if (!carries || !isConfirmed || this.#usable.has(managed.identity)) return;
+    if (!carries || !isConfirmed || this.#usable.has(managed)) return;
     const { address, length } = uplink.addressing;
     const text = formatInterface(address, length);
-    this.#usable.set(managed.identity, { address, text });
+    this.#usable.set(managed, { address, text });
+    this.legacy.note({ ifindex: managed.ifindex, isUp: true });
     outbox.emit("uplink-usable", {
       reason: managed.method.kind === "dhcp" ? "lease" : "config",
       link: managed.eventLink,
@@ -116,9 +113,9 @@ export class Announcer {
   /** Metrics, compared with what was said; the first one of a link is no change. */
   #reviewMetric(managed: ManagedLink, outbox: Outbox): void {
     const value = managed.metric?.value;
-    const before = this.#metrics.get(managed.identity);
+    const before = this.#metrics.get(managed);
     if (value === undefined || value === before) return;
-    this.#metrics.set(managed.identity, value);
+    this.#metrics.set(managed, value);
     if (before === undefined) return;
     outbox.emit("metric-changed", {
       reason:
@@ -162,9 +159,10 @@ export class Announcer {
   }
 
   #unusable(managed: ManagedLink, reason: EventReason, outbox: Outbox): void {
-    const announced = this.#usable.get(managed.identity);
+    const announced = this.#usable.get(managed);
     if (announced === undefined) return;
-    this.#usable.delete(managed.identity);
+    this.#usable.delete(managed);
+    this.legacy.note({ ifindex: managed.ifindex, isUp: false });
     outbox.emit("uplink-unusable", {
       reason,
       link: managed.eventLink,

@@ -1,7 +1,6 @@
 import { after, type Ifindex, type Instant } from "@mnm/proto/net";
 import type { EventLink } from "../events/index.js";
 import { isUsable } from "../link/index.js";
-import { planSettings } from "../plan/index.js";
 import {
   type KernelModel,
   MAIN_TABLE,
@@ -23,7 +22,7 @@ import type { Outbox } from "./outbox.js";
 import { refusalSentence } from "./refusal-sentence.js";
 import type { Registry } from "./registry.js";
 import { type Repair, Repairs } from "./repairs.js";
-import { wantedSettings } from "./settings-keeper.js";
+import { SettingsKeeper } from "./settings-keeper.js";
 
 /** As many operations as the helper takes in one batch. */
 const MAX_BATCH = 256;
@@ -35,10 +34,17 @@ export interface Outstanding {
   readonly isEmpty: boolean;
   /** Nothing is on its way to the kernel. */
   readonly isQuiet: boolean;
-  readonly has: (ifindex: Ifindex) => boolean;
+  /** Links with something missing. */
+  readonly links: ReadonlySet<Ifindex>;
+  /** Something is missing that all uplinks share. */
+  readonly isSharedMissing: boolean;
 }
 
 export interface Conditions {
+  /** The links that something happened to, managed or not. */
+  readonly touched: readonly Ifindex[];
+  /** Whether these are other uplinks than the last time. */
+  readonly isReplanned: boolean;
   readonly isWithdrawing: boolean;
   readonly isHelperReady: boolean;
 }
@@ -50,21 +56,19 @@ export class Convergence {
   isMainSettled = true;
   readonly #kernel: KernelModel;
   readonly #registry: Registry;
-  readonly #bootId: string;
   #inFlight: readonly Operation[] | undefined;
   #ready: readonly Operation[] = [];
   #resendAt: Instant | undefined;
   readonly #inheritance: Inheritance;
   readonly #reconciler: Reconciler;
-  /** What the settings that are wanted were found from. */
-  #settingsBasis: string | undefined;
+  readonly #settings: SettingsKeeper;
 
   constructor(kernel: KernelModel, registry: Registry, bootId: string) {
     this.#kernel = kernel;
     this.#registry = registry;
-    this.#bootId = bootId;
     this.#reconciler = new Reconciler(kernel);
     this.#inheritance = new Inheritance(kernel);
+    this.#settings = new SettingsKeeper({ kernel, registry, bootId });
   }
 
   /** After a start: every link has had its chance, and what is left of an earlier run may go. */
@@ -80,16 +84,15 @@ export class Convergence {
   /** Compares plan and kernel, and readies what may be sent now. */
   run(
     uplinks: ReadonlyMap<ManagedLink, Uplink>,
-    { isWithdrawing, isHelperReady }: Conditions,
+    conditions: Conditions,
     outbox: Outbox,
   ): Outstanding {
-    const all = [...uplinks.values()];
-    const isReplanned = this.#reconciler.plan(all);
-    this.#reviewSettings(isReplanned, uplinks, isWithdrawing);
+    const { isWithdrawing, isHelperReady } = conditions;
+    this.#plan(uplinks, conditions);
     const operations = this.#reconciler.operations();
     const wants = (key: ObjectKey) => this.#reconciler.wants(key);
-    const isSettled = isWithdrawing || isComplete(this.#registry, uplinks);
-    this.#inheritance.review({ isComplete: isSettled, wants }, outbox.now);
+    const isComplete = () => isWithdrawing || hasAll(this.#registry, uplinks);
+    this.#inheritance.review({ isComplete, wants }, outbox.now);
     const permitted = operations.filter((operation) => this.#inheritance.permits(operation));
     for (const over of this.repairs.contention.calm(outbox.now)) this.#announceCalm(over, outbox);
     const mayResend = this.#resendAt === undefined || this.#resendAt <= outbox.now;
@@ -121,33 +124,20 @@ export class Convergence {
     this.#reconciler.audit();
   }
 
-  #reviewSettings(
-    isReplanned: boolean,
+  #plan(
     uplinks: ReadonlyMap<ManagedLink, Uplink>,
-    isWithdrawing: boolean,
+    { touched, isReplanned, isWithdrawing }: Conditions,
   ): void {
-    const kernel = this.#kernel;
-    const registry = this.#registry;
-    // Settings are put back once the addresses are gone that depend on them.
-    const isUnmanaged = (identity: string) => registry.byIdentity(identity) === undefined;
-    const isLeaving = isWithdrawing || [...registry.settingsFound.keys()].some(isUnmanaged);
-    const basis = () => {
-      const addresses = isLeaving ? kernel.addresses.version : undefined;
-      const { links, rpFilterAll } = kernel;
-      return [links.version, registry.version, rpFilterAll, isWithdrawing, addresses].join();
-    };
-    if (!isReplanned && this.#settingsBasis === basis()) return;
-    const settings = wantedSettings({
-      kernel,
-      registry,
-      settingsOf: planSettings([...uplinks.values()], kernel.rpFilterAll),
-      uplinkOf: (managed) => uplinks.get(managed),
-      bootId: this.#bootId,
-      isWithdrawing,
-    });
-    this.#reconciler.set(settings);
-    // What was found is recorded on the way.
-    this.#settingsBasis = basis();
+    const affected = new Set(touched);
+    if (isReplanned) {
+      const all = [...uplinks.values()];
+      this.#reconciler.plan(all);
+      for (const ifindex of this.#settings.replan(all)) affected.add(ifindex);
+    }
+    const sorted = [...affected].toSorted((a, b) => a - b);
+    for (const [ifindex, wanted] of this.#settings.review(sorted, isWithdrawing)) {
+      this.#reconciler.set(ifindex, wanted);
+    }
   }
 
   /** Sends what {@link run} readied. */
@@ -160,9 +150,6 @@ export class Convergence {
       (operation): GroupedOperation => ({ group: groupOf(operation), operation }),
     );
     outbox.push({ kind: "apply", operations, now: outbox.now });
-    for (const operation of this.#ready) {
-      outbox.log("debug", "apply", { operation: renderOperation(operation) });
-    }
     this.#ready = [];
   }
 
@@ -180,7 +167,7 @@ export class Convergence {
       modelChanges.push(...this.#kernel.conclude(operation, result.kind === "done"));
       if (result.kind === "done") {
         this.repairs.succeed(operation);
-        metricChanges.note(renderOperation(operation));
+        metricChanges.note(operation);
       } else if (result.kind === "refused") {
         this.#refused(operation, result, outbox);
       }
@@ -265,7 +252,7 @@ export class Convergence {
 }
 
 /** Every managed link that can has its address, or has had its chance. */
-function isComplete(registry: Registry, uplinks: ReadonlyMap<ManagedLink, Uplink>): boolean {
+function hasAll(registry: Registry, uplinks: ReadonlyMap<ManagedLink, Uplink>): boolean {
   return [...registry.managed.values()].every(
     (managed) => uplinks.has(managed) || !isUsable(managed.link),
   );
@@ -283,15 +270,12 @@ function isOnMain(operation: Operation): boolean {
 }
 
 function outstandingOf(operations: readonly Operation[]): Omit<Outstanding, "isQuiet"> {
-  const ifindexes = new Set<Ifindex>();
+  const links = new Set<Ifindex>();
   let isSharedMissing = false;
   for (const operation of operations) {
     if (!operation.kind.startsWith("put")) continue;
     if (operation.link === undefined) isSharedMissing = true;
-    else ifindexes.add(operation.link.ifindex);
+    else links.add(operation.link.ifindex);
   }
-  return {
-    isEmpty: operations.length === 0,
-    has: (ifindex) => isSharedMissing || ifindexes.has(ifindex),
-  };
+  return { isEmpty: operations.length === 0, links, isSharedMissing };
 }

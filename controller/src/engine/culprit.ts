@@ -9,19 +9,25 @@ export type Culprit =
   | { readonly kind: "unknown"; readonly suspects: readonly string[] };
 
 /** What to do about a network manager, by the name it is known by. */
-const ADVICE: Readonly<Record<string, (link: string) => string>> = {
-  "systemd-networkd": () =>
-    "set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in networkd.conf, and restart it",
-  NetworkManager: (link) =>
-    `put interface-name:${link} into unmanaged-devices in NetworkManager.conf, and reload it`,
-  connmand: (link) => `put ${link} into NetworkInterfaceBlacklist in connman's main.conf`,
-  dhclient: stopIt("dhclient"),
-  dhcpcd: stopIt("dhcpcd"),
-  udhcpc: stopIt("udhcpc"),
-};
+const ADVICE: ReadonlyMap<string, (link: string) => string> = new Map([
+  [
+    "systemd-networkd",
+    () =>
+      "set ManageForeignRoutingPolicyRules=no and ManageForeignRoutes=no in networkd.conf, and restart it",
+  ],
+  [
+    "NetworkManager",
+    (link) =>
+      `put interface-name:${link} into unmanaged-devices in NetworkManager.conf, and reload it`,
+  ],
+  ["connmand", (link) => `put ${link} into NetworkInterfaceBlacklist in connman's main.conf`],
+  ["dhclient", stopIt("dhclient")],
+  ["dhcpcd", stopIt("dhcpcd")],
+  ["udhcpc", stopIt("udhcpc")],
+]);
 
 /** The network managers that {@link Culprit} may name as suspects. */
-export const NETWORK_MANAGERS: ReadonlySet<string> = new Set(Object.keys(ADVICE));
+export const NETWORK_MANAGERS: ReadonlySet<string> = new Set(ADVICE.keys());
 
 /** The culprit, as the end of a sentence; empty when there is no sign of anybody. */
 export function nameOfCulprit(culprit: Culprit): string {
@@ -42,7 +48,7 @@ export function adviceAbout(culprit: Culprit, link: LinkName | undefined): strin
   const names = culprit.kind === "program" ? [culprit.name] : culprit.suspects;
   const where = link ?? "MNM's links";
   const known = names.flatMap((name) => {
-    const advice = ADVICE[name]?.(where);
+    const advice = ADVICE.get(name)?.(where);
     if (advice === undefined) return [];
     return culprit.kind === "program" ? [advice] : [`if it is ${name}: ${advice}`];
   });

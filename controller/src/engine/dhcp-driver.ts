@@ -60,12 +60,35 @@ export class DhcpDriver {
       this.step(managed, { kind: "stop" }, outbox);
     }
     if (heard === "check") this.check(managed, outbox);
+    this.#followMac(managed, outbox);
     if (managed.memory.kind === "unread") {
       managed.memory = { kind: "reading" };
       outbox.push({ kind: "load-lease", identity: managed.identity });
     }
     this.#startIfPossible(managed, addresses, outbox);
     this.#arp.follow(managed, outbox);
+  }
+
+  /**
+   * A lease is granted to a client identifier, which is made of the MAC unless one is configured: with
+   * another MAC the host is another client, and the lease is not its own (RFC 2131 §4.2).
+   */
+  #followMac(managed: ManagedLink, outbox: Outbox): void {
+    const { link, method, servedMac } = managed;
+    if (link.mac === undefined) return;
+    managed.servedMac = link.mac;
+    if (servedMac === undefined || servedMac === link.mac || method.kind !== "dhcp") return;
+    if (method.clientId !== undefined) {
+      this.check(managed, outbox);
+      return;
+    }
+    const held = leaseOf(managed.dhcp);
+    this.step(managed, { kind: "stop" }, outbox);
+    forgetLease(managed, outbox);
+    if (held === undefined) return;
+    const before = formatInterface(held.terms.address, held.terms.prefixLength);
+    const text = `MAC ${servedMac} became ${link.mac}: the lease of ${before} is the old one's`;
+    outbox.emit("lease-expired", { reason: "link", link: managed.eventLink, before, text });
   }
 
   /** Carrier is back, or the host has resumed: is the lease still good here? */
@@ -96,6 +119,21 @@ export class DhcpDriver {
   /** Takes an ARP packet that the helper received. */
   receiveArp(managed: ManagedLink, packet: Uint8Array, outbox: Outbox): void {
     this.#hear(managed, this.#arp.receive(managed, packet, outbox), outbox);
+  }
+
+  /** Takes it that a packet was not sent, or that ARP is not watched as it was to be. */
+  noteFailure(
+    managed: ManagedLink | undefined,
+    { kind, text }: EngineEvent & { kind: "dhcp-send-failed" | "arp-failed" },
+    outbox: Outbox,
+  ): void {
+    if (kind === "arp-failed") {
+      // A conflict may stay unseen then; the lease itself is as good as it was.
+      outbox.log("debug", "ARP refused", { link: managed?.name, text });
+      return;
+    }
+    managed?.count("send-failed");
+    outbox.log("warn", "DHCP message not sent", { link: managed?.name, text });
   }
 
   #hear(managed: ManagedLink, verdicts: readonly ArpVerdict[], outbox: Outbox): void {

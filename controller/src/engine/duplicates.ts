@@ -1,53 +1,52 @@
+import type { Ipv4 } from "@mnm/proto/net";
 import { type DhcpEvent, leaseOf } from "../dhcp4/index.js";
-import type { Uplink } from "../uplink/index.js";
 import type { ManagedLink } from "./managed-link.js";
-
-type Uplinks = ReadonlyMap<ManagedLink, Uplink>;
+import type { Uplinks } from "./uplinks.js";
 
 interface Scene {
+  /** Those that something happened to. */
+  readonly touched: readonly ManagedLink[];
   readonly managed: Iterable<ManagedLink>;
   readonly uplinks: Uplinks;
   /** No address shall be used twice. */
   readonly isUnique: boolean;
 }
 
-/** Lets the DHCP machine of a link hear of it. */
-type Tell = (managed: ManagedLink, event: DhcpEvent) => void;
+/** What the DHCP machine of a link should hear of it. */
+type News = readonly [managed: ManagedLink, event: DhcpEvent];
 
 /**
- * `unique`: of two leases with one address, the later is declined. Answers the uplinks that are
- * left. Once nobody has the address any more, who had to decline it need not wait for long.
+ * `unique`: of two leases with one address, the later is declined. Once nobody has the address any
+ * more, who had to decline it need not wait for long.
  */
-export function settleDuplicates(scene: Scene, tell: Tell): Uplinks {
-  for (const managed of scene.managed) {
-    if (waitsForNobody(managed, scene)) tell(managed, { kind: "check", gatewayAsked: false });
-  }
-  return scene.isUnique ? declineLater(scene.uplinks, tell) : scene.uplinks;
+export function newsOfDuplicates(scene: Scene): readonly News[] {
+  const { touched, managed, uplinks, isUnique } = scene;
+  const candidates = uplinks.isChanged ? [...managed] : touched;
+  const waiting = candidates.filter((candidate) => waitsForNobody(candidate, scene));
+  const eased = waiting.map((link): News => [link, { kind: "check", gatewayAsked: false }]);
+  if (!isUnique) return eased;
+  const addresses = touched.flatMap((link) => uplinks.current.get(link)?.addressing.address ?? []);
+  const inOrder = [...new Set(addresses)].toSorted((a, b) => a - b);
+  return [...eased, ...inOrder.flatMap((address) => declineLater(address, uplinks))];
 }
 
 function waitsForNobody({ dhcp }: ManagedLink, { uplinks, isUnique }: Scene): boolean {
   const { last } = dhcp.setbacks;
   if (dhcp.kind !== "init" || last?.kind !== "taken" || last.holder.kind !== "link") return false;
-  return (
-    !isUnique ||
-    ![...uplinks.values()].some(({ addressing }) => addressing.address === last.address)
-  );
+  return !isUnique || uplinks.holdersOf(last.address).size === 0;
 }
 
-function declineLater(uplinks: Uplinks, tell: Tell): Uplinks {
-  const kept = new Map<ManagedLink, Uplink>();
-  const holders = new Map<number, ManagedLink>();
-  const since = ([{ dhcp }]: readonly [ManagedLink, Uplink]): number =>
-    leaseOf(dhcp)?.acquiredAt ?? 0;
-  for (const [managed, uplink] of [...uplinks].toSorted((a, b) => since(a) - since(b))) {
-    const { address } = uplink.addressing;
-    const holder = holders.get(address);
-    if (leaseOf(managed.dhcp) !== undefined && holder !== undefined) {
-      tell(managed, { kind: "conflict", holder: { kind: "link", name: holder.name } });
+function declineLater(address: Ipv4, uplinks: Uplinks): readonly News[] {
+  const declined: News[] = [];
+  const since = ({ dhcp }: ManagedLink): number => leaseOf(dhcp)?.acquiredAt ?? 0;
+  let holder: ManagedLink | undefined;
+  for (const link of [...uplinks.holdersOf(address)].toSorted((a, b) => since(a) - since(b))) {
+    if (leaseOf(link.dhcp) === undefined || holder === undefined) {
+      holder = link;
     } else {
-      holders.set(address, managed);
-      kept.set(managed, uplink);
+      const by = { kind: "link", name: holder.name } as const;
+      declined.push([link, { kind: "conflict", holder: by }]);
     }
   }
-  return kept;
+  return declined;
 }

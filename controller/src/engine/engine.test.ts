@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { MNM_PROTOCOL } from "../reconcile/index.js";
+import { type KernelRoute, MNM_PROTOCOL } from "../reconcile/index.js";
 import { EngineSimulation, makeWorld, type World } from "../testing/engine-simulation.js";
-import { ip, makeLink } from "../testing/make.js";
+import { ip, makeLink, prefix } from "../testing/make.js";
 
 const IFINDEX = makeLink(1).ifindex;
 
@@ -157,6 +157,30 @@ describe("Engine", () => {
     const states = simulation.status.links.map(({ link, state }) => `${link.name} ${state}`);
     assert.deepEqual(states, ["wan1 usable", "wan2 configuring"]);
     assert.ok(simulation.events.some(({ kind }) => kind === "lease-declined"));
+  });
+
+  test("an automatic metric gives way to another program's default, and comes back after it", () => {
+    const simulation = new EngineSimulation(makeWorld([1, 2]));
+    const metrics = () => simulation.status.links.map(({ managed }) => managed?.metric?.value);
+    const route: KernelRoute = {
+      table: 254,
+      type: "unicast",
+      destination: prefix("0.0.0.0/0"),
+      metric: 1000,
+      tos: 0,
+      scope: 0,
+      protocol: 4,
+      ifindex: makeLink(2).ifindex,
+      gateway: ip("10.0.2.1"),
+      preferredSource: undefined,
+      mtu: undefined,
+      onlink: false,
+    };
+    assert.deepEqual(metrics(), [1000, 1001]);
+    simulation.notify({ kind: "route", route });
+    assert.deepEqual(metrics(), [1002, 1001]);
+    simulation.notify({ kind: "route-gone", route });
+    assert.deepEqual(metrics(), [1000, 1001]);
   });
 
   test("a metric set at run time is answered once it is in the kernel, and dropped at reload", () => {

@@ -7,18 +7,11 @@
  */
 import { after, assertNever, type Instant } from "@mnm/proto/net";
 import type { Config, ConfigProblem } from "../config/index.js";
-import { isUsable, type Link } from "../link/index.js";
-import { KernelModel, type ModelChange } from "../reconcile/index.js";
-import type { PersistentState, Uplink } from "../uplink/index.js";
-import { encodeState } from "../uplink/index.js";
-import { Announcer } from "./announcer.js";
-import { Convergence } from "./convergence.js";
-import { DhcpDriver, type EngineEnvironment } from "./dhcp-driver.js";
+import { isUsable } from "../link/index.js";
+import type { PersistentState } from "../uplink/index.js";
+import type { EngineEnvironment } from "./dhcp-driver.js";
 import { Dumps } from "./dumps.js";
-import { settleDuplicates } from "./duplicates.js";
-import { HelperLink } from "./helper-link.js";
-import { LeaseRequests } from "./lease-requests.js";
-import type { ManagedLink } from "./managed-link.js";
+import { LinkWatch } from "./link-watch.js";
 import type {
   EngineEffect,
   EngineEvent,
@@ -26,12 +19,11 @@ import type {
   HelperEvent,
   HelperInfo,
 } from "./messages.js";
-import { foreignMetrics, MetricChanges } from "./metric-change.js";
 import { Outbox } from "./outbox.js";
-import { Registry } from "./registry.js";
+import { makeParts, type Parts } from "./parts.js";
 import { earliest } from "./repairs.js";
+import { Settlement } from "./settlement.js";
 import { defaultLinkOf, type HostStatus, hostStatus } from "./status.js";
-import { Uplinks } from "./uplinks.js";
 
 export interface EngineStart {
   readonly config: Config;
@@ -44,31 +36,23 @@ export interface EngineStart {
 const STOP_TIMEOUT_MS = 3_000;
 
 export class Engine {
-  readonly #kernel = new KernelModel();
-  readonly #registry: Registry;
-  readonly #driver: DhcpDriver;
-  readonly #announcer = new Announcer();
-  readonly #convergence: Convergence;
+  readonly #parts: Parts;
+  readonly #links: LinkWatch;
+  readonly #settlement: Settlement;
   readonly #dumps = new Dumps();
-  readonly #helper = new HelperLink();
-  readonly #metricChanges = new MetricChanges();
-  readonly #leaseRequests: LeaseRequests;
   #config: Config;
   #configFile: string;
   #configProblems: readonly ConfigProblem[] = [];
   #hasSnapshot = false;
   #settledAt: Instant | undefined;
-  readonly #uplinkMemory = new Uplinks();
-  #uplinks: ReadonlyMap<ManagedLink, Uplink> = new Map();
   #stopAt: Instant | undefined;
 
   constructor(environment: EngineEnvironment, { config, configFile, state }: EngineStart) {
     this.#config = config;
     this.#configFile = configFile;
-    this.#registry = new Registry(state);
-    this.#driver = new DhcpDriver(environment, this.#kernel);
-    this.#leaseRequests = new LeaseRequests(this.#driver);
-    this.#convergence = new Convergence(this.#kernel, this.#registry, environment.bootId);
+    this.#parts = makeParts(environment, state);
+    this.#links = new LinkWatch(this.#parts);
+    this.#settlement = new Settlement(this.#parts);
   }
 
   /** Takes in one event. */
@@ -82,8 +66,8 @@ export class Engine {
   settle(now: Instant): readonly EngineEffect[] {
     const outbox = new Outbox(now);
     this.#settledAt = now;
-    if (this.#hasSnapshot) this.#converge(outbox);
-    if (this.#kernel.routesAreStale) this.#dumps.want("routes");
+    if (this.#hasSnapshot) this.#settle(outbox);
+    if (this.#parts.kernel.routesAreStale) this.#dumps.want("routes");
     this.#dumps.ask(outbox);
     return outbox.effects;
   }
@@ -95,28 +79,41 @@ export class Engine {
     const isAhead = (due: Instant | undefined) =>
       due !== undefined && (settled === undefined || due > settled);
     const ours = [
-      this.#metricChanges.deadline(),
-      this.#leaseRequests.deadline(),
-      this.#helper.deadline(),
-      ...this.#convergence.deadlines(),
+      this.#parts.metricChanges.deadline(),
+      this.#parts.leaseRequests.deadline(),
+      ...this.#parts.convergence.deadlines(),
       this.#dumps.deadline(),
+      this.#parts.announcer.legacy.deadline(),
       this.#stopAt,
     ];
-    const links = [...this.#registry.managed.values()].map((managed) => managed.deadline());
-    return earliest([...links, ...ours.filter(isAhead)]);
+    return earliest([this.#parts.agenda.deadline(), ...ours.filter(isAhead)]);
+  }
+
+  #settle(outbox: Outbox): void {
+    if (this.#stopAt !== undefined) this.audit();
+    const isStopping = this.#stopAt !== undefined;
+    const isGone = this.#settlement.settle({ config: this.#config, isStopping }, outbox);
+    const isLate = this.#stopAt !== undefined && this.#stopAt <= outbox.now;
+    if (isLate || isGone) outbox.push({ kind: "exit", isPurging: true });
+  }
+
+  /** Looks at every link at the next settling, whether or not anything happened to it. */
+  audit(): void {
+    this.#parts.uplinks.audit();
+    for (const ifindex of this.#parts.registry.managed.keys()) this.#parts.agenda.touch(ifindex);
   }
 
   status(now: Instant): HostStatus {
     return hostStatus({
       now,
-      kernel: this.#kernel,
-      registry: this.#registry,
-      repairs: this.#convergence.repairs,
-      uplinks: this.#uplinks,
-      helper: this.#helper.status,
+      kernel: this.#parts.kernel,
+      registry: this.#parts.registry,
+      repairs: this.#parts.convergence.repairs,
+      uplinks: this.#parts.uplinks.current,
+      helper: this.#parts.helper.status,
       configFile: this.#configFile,
       configProblems: this.#configProblems,
-      isSettled: this.#convergence.isSettled,
+      isSettled: this.#parts.convergence.isSettled,
     });
   }
 
@@ -135,10 +132,12 @@ export class Engine {
         break;
       case "notifications": {
         this.#dumps.note(event.batch);
-        const changes = event.batch.flatMap((notification) => this.#kernel.apply(notification));
+        const changes = event.batch.flatMap((notification) =>
+          this.#parts.kernel.apply(notification),
+        );
         // At once: a dump that is under way was asked for before this, and will make them look fresh.
-        if (this.#kernel.routesAreStale) this.#dumps.want("routes");
-        this.#observe(changes, outbox);
+        if (this.#parts.kernel.routesAreStale) this.#dumps.want("routes");
+        this.#links.observe(changes, this.#config, outbox);
         break;
       }
       case "overrun":
@@ -155,7 +154,7 @@ export class Engine {
         break;
       case "config-rejected":
         this.#configProblems = event.problems;
-        this.#announcer.configRejected(event.problems, outbox);
+        this.#parts.announcer.configRejected(event.problems, outbox);
         break;
       case "request":
         this.#request(event.id, event.request, outbox);
@@ -169,48 +168,55 @@ export class Engine {
   }
 
   #takeFromHelper(event: HelperEvent, outbox: Outbox): void {
-    const managed = "ifindex" in event ? this.#registry.managed.get(event.ifindex) : undefined;
+    const managed =
+      "ifindex" in event ? this.#parts.registry.managed.get(event.ifindex) : undefined;
+    if (managed !== undefined) this.#parts.agenda.touch(managed.ifindex);
     switch (event.kind) {
       case "helper-ready":
         this.#helperReady(event.helper, outbox.now);
         break;
       case "helper-lost":
-        this.#helper.lost(event.text, this.#registry.managed.values(), outbox);
-        this.#convergence.abandon();
+        this.#parts.helper.lost(event.text, this.#parts.registry.managed.values(), outbox);
+        this.#parts.convergence.abandon();
+        this.audit();
         break;
-      case "applied": {
-        const { results } = event;
-        this.#observe(this.#convergence.conclude(results, this.#metricChanges, outbox), outbox);
+      case "applied":
+        this.#links.observe(
+          this.#parts.convergence.conclude(event.results, this.#parts.metricChanges, outbox),
+          this.#config,
+          outbox,
+        );
         break;
-      }
       case "apply-failed":
-        this.#convergence.fail(event.text, outbox);
+        this.#parts.convergence.fail(event.text, outbox);
         break;
       case "packets-opened":
-        this.#helper.portsOpened(event.results, this.#registry, outbox);
+        this.#parts.helper.portsOpened(event.results, this.#parts.registry, outbox);
+        for (const { ifindex } of event.results) this.#parts.agenda.touch(ifindex);
         break;
       case "dhcp-packet":
       case "packets-dropped":
-        if (managed !== undefined) this.#driver.receive(managed, event, outbox);
-        break;
-      case "dhcp-send-failed":
-        managed?.count("send-failed");
-        outbox.log("warn", "DHCP message not sent", { link: managed?.name, text: event.text });
+        if (managed !== undefined) this.#parts.driver.receive(managed, event, outbox);
         break;
       case "arp-packet":
-        if (managed !== undefined) this.#driver.receiveArp(managed, event.packet, outbox);
+        if (managed !== undefined) this.#parts.driver.receiveArp(managed, event.packet, outbox);
         break;
+      case "dhcp-send-failed":
       case "arp-failed":
-        // A conflict may stay unseen then; the lease itself is as good as it was.
-        outbox.log("debug", "ARP refused", { link: managed?.name, text: event.text });
+        this.#parts.driver.noteFailure(managed, event, outbox);
+        break;
+      case "legacy-failed":
+        this.#parts.announcer.legacy.failed(event.text, outbox);
         break;
       case "lease-loaded": {
-        const owner = this.#registry.byIdentity(event.identity);
-        if (owner !== undefined) this.#driver.remember(owner, event.record, outbox);
+        const owner = this.#parts.registry.byIdentity(event.identity);
+        if (owner === undefined) break;
+        this.#parts.agenda.touch(owner.ifindex);
+        this.#parts.driver.remember(owner, event.record, outbox);
         break;
       }
       case "culprit-found":
-        this.#convergence.accuse(event.key, event.culprit, outbox);
+        this.#parts.convergence.accuse(event.key, event.culprit, outbox);
         break;
       default:
         assertNever(event);
@@ -218,21 +224,26 @@ export class Engine {
   }
 
   #helperReady(info: HelperInfo, now: Instant): void {
-    this.#convergence.repairs.retryAll(now);
-    const isBack = this.#helper.ready(info, this.#registry.managed.values());
+    this.#parts.convergence.repairs.retryAll(now);
+    this.audit();
+    const isBack = this.#parts.helper.ready(info, this.#parts.registry.managed.values());
     if (isBack) this.#dumps.resync({ reason: "helper", text: "the helper is back" });
   }
 
   #wake(outbox: Outbox): void {
-    for (const managed of this.#registry.managed.values()) this.#driver.wake(managed, outbox);
+    for (const ifindex of this.#parts.agenda.due(outbox.now)) {
+      const managed = this.#parts.registry.managed.get(ifindex);
+      if (managed !== undefined) this.#parts.driver.wake(managed, outbox);
+    }
   }
 
   /** What expired meanwhile is over, and the rest may be another network's by now. */
   #resume(sleptMs: number, outbox: Outbox): void {
     outbox.log("info", "The host was suspended", { sleptMs });
     this.#wake(outbox);
-    for (const managed of this.#registry.managed.values()) {
-      if (isUsable(managed.link)) this.#driver.check(managed, outbox);
+    this.audit();
+    for (const managed of this.#parts.registry.managed.values()) {
+      if (isUsable(managed.link)) this.#parts.driver.check(managed, outbox);
     }
     // The kernel's count of an address's lifetime stood still.
     this.#dumps.want("everything");
@@ -243,69 +254,29 @@ export class Engine {
     if (since === undefined) return;
     const changes =
       event.kind === "snapshot"
-        ? this.#kernel.replace(event.snapshot)
-        : this.#kernel.replaceRoutes(event.routes);
-    const later = since.flatMap((notification) => this.#kernel.apply(notification));
-    if (event.kind === "snapshot") this.#convergence.audit();
+        ? this.#parts.kernel.replace(event.snapshot)
+        : this.#parts.kernel.replaceRoutes(event.routes);
+    const later = since.flatMap((notification) => this.#parts.kernel.apply(notification));
     if (this.#hasSnapshot) {
-      this.#observe([...changes, ...later], outbox);
-      return;
+      this.#links.observe([...changes, ...later], this.#config, outbox);
+    } else {
+      this.#hasSnapshot = event.kind === "snapshot";
+      this.#parts.convergence.begin(outbox.now);
+      this.#links.begin(this.#config, outbox);
     }
-    this.#hasSnapshot = event.kind === "snapshot";
-    this.#convergence.begin(outbox.now);
-    // In order of ifindex, so that slots and metrics are given in that order the first time.
-    const links = [...this.#kernel.links.values()].toSorted((a, b) => a.ifindex - b.ifindex);
-    for (const link of links) this.#registry.select(link, this.#config, outbox);
-  }
-
-  /** Follows changes of links, one after the other, and tells of all. */
-  #observe(changes: readonly ModelChange[], outbox: Outbox): void {
-    for (const change of changes) {
-      if (change.kind !== "link-changed" || change.before.name === change.link.name) continue;
-      const renamed = this.#registry.managed.get(change.link.ifindex);
-      if (renamed !== undefined) this.#registry.vacate(renamed);
-    }
-    for (const change of changes) {
-      if (change.kind === "link-added" || change.kind === "link-changed") {
-        this.#selectLink(change.link, outbox);
-      }
-      this.#convergence.repairs.observe(change, outbox.now);
-      this.#announcer.change(change, this.#registry, outbox);
-      if (change.kind === "link-removed") {
-        const gone = this.#registry.remove(change.link.ifindex);
-        if (gone !== undefined) this.#release(gone, "link", outbox);
-      }
-    }
-  }
-
-  /** @param link as it was after a change: others of the same batch may have come since */
-  #selectLink(link: Link, outbox: Outbox): void {
-    const { ifindex } = link;
-    if (!this.#kernel.links.has(ifindex)) return;
-    const identity = this.#registry.managed.get(ifindex)?.identity;
-    const gone = this.#registry.select(link, this.#config, outbox);
-    if (gone !== undefined) {
-      this.#release(gone, "config", outbox);
-      return;
-    }
-    const renamed = this.#registry.managed.get(ifindex);
-    if (identity === undefined || renamed === undefined || renamed.identity === identity) return;
-    this.#announcer.rename(identity, renamed.identity);
-    this.#driver.keepUnder(renamed, outbox);
-  }
-
-  #release(gone: ManagedLink, reason: "link" | "config", outbox: Outbox): void {
-    this.#announcer.forget(gone, reason, outbox);
-    if (gone.port !== "closed") outbox.push({ kind: "close-packets", ifindexes: [gone.ifindex] });
+    if (event.kind !== "snapshot") return;
+    this.#parts.convergence.audit();
+    this.audit();
   }
 
   #configure(config: Config, file: string, outbox: Outbox): readonly string[] {
     this.#config = config;
     this.#configFile = file;
     this.#configProblems = [];
-    const dropped = this.#registry.dropRuntime();
-    for (const link of this.#kernel.links.values()) this.#selectLink(link, outbox);
-    this.#convergence.repairs.retryAll(outbox.now);
+    const dropped = this.#parts.registry.dropRuntime();
+    this.#links.configure(config, outbox);
+    this.#parts.convergence.repairs.retryAll(outbox.now);
+    this.audit();
     outbox.emit("config-applied", {
       reason: "config",
       after: file,
@@ -315,14 +286,17 @@ export class Engine {
   }
 
   #request(id: number, request: EngineRequest, outbox: Outbox): void {
+    const { registry, agenda } = this.#parts;
+    const managed = "link" in request ? registry.byName(request.link) : undefined;
+    if (managed !== undefined) agenda.touch(managed.ifindex);
     switch (request.kind) {
       case "set-metric":
-        this.#metricChanges.begin(id, request, this.#requestScene(outbox.now), outbox);
+        this.#parts.metricChanges.begin(id, request, this.#requestScene(outbox.now), outbox);
         break;
       case "renew":
       case "release":
       case "reconnect":
-        this.#leaseRequests.begin(id, request, this.#requestScene(outbox.now), outbox);
+        this.#parts.leaseRequests.begin(id, request, this.#requestScene(outbox.now), outbox);
         break;
       case "reload": {
         const dropped = this.#configure(request.config, request.file, outbox);
@@ -336,65 +310,24 @@ export class Engine {
 
   #requestScene(now: Instant) {
     return {
-      registry: this.#registry,
-      kernel: this.#kernel,
+      registry: this.#parts.registry,
+      kernel: this.#parts.kernel,
       config: this.#config,
-      helper: this.#helper.status,
+      helper: this.#parts.helper.status,
       now,
-      defaultLink: defaultLinkOf(this.#kernel),
+      defaultLink: defaultLinkOf(this.#parts.kernel),
     };
   }
 
   #stop(outbox: Outbox): void {
-    if (this.#config.onStop === "keep" || !this.#helper.isReady) {
-      outbox.push({ kind: "exit" });
+    if (this.#config.onStop === "keep" || !this.#parts.helper.isReady) {
+      outbox.push({ kind: "exit", isPurging: false });
       return;
     }
     if (this.#config.onStop === "release") {
-      for (const managed of this.#registry.managed.values()) this.#driver.release(managed, outbox);
+      for (const managed of this.#parts.registry.managed.values())
+        this.#parts.driver.release(managed, outbox);
     }
     this.#stopAt = after(outbox.now, STOP_TIMEOUT_MS);
-  }
-
-  #converge(outbox: Outbox): void {
-    const isLeaving = this.#driver.endLeaving(this.#registry.managed.values(), outbox.now);
-    const isWithdrawing = this.#stopAt !== undefined && !isLeaving;
-    if (!isWithdrawing) this.#drive(outbox);
-    this.#registry.assignMetrics(this.#config, foreignMetrics(this.#kernel));
-    this.#uplinks = isWithdrawing ? new Map() : this.#findUplinks(outbox);
-
-    const conditions = { isWithdrawing, isHelperReady: this.#helper.isReady };
-    const outstanding = this.#convergence.run(this.#uplinks, conditions, outbox);
-    // The settings as found must be on disk before ours are set.
-    const changed = this.#registry.takeChanges();
-    if (changed !== undefined) outbox.push({ kind: "save-state", state: encodeState(changed) });
-    this.#convergence.send(outbox);
-
-    const { repairs, isMainSettled } = this.#convergence;
-    const defaultLink = defaultLinkOf(this.#kernel);
-    const reason = this.#metricChanges.arePending ? "operator" : "unspecified";
-    const managed = this.#registry.managed.values();
-    const uplinks = this.#uplinks;
-    this.#announcer.review({ managed, uplinks, outstanding, repairs, defaultLink, reason }, outbox);
-    this.#leaseRequests.finish(this.#kernel, this.#uplinks, outbox);
-    const faultOf = ({ ifindex }: ManagedLink) => repairs.faultOf(ifindex)?.refusal;
-    this.#metricChanges.finish({ isMainSettled, faultOf, defaultLink }, outbox);
-    const isLate = this.#stopAt !== undefined && this.#stopAt <= outbox.now;
-    if (isLate || (isWithdrawing && outstanding.isEmpty)) outbox.push({ kind: "exit" });
-  }
-
-  #findUplinks(outbox: Outbox): ReadonlyMap<ManagedLink, Uplink> {
-    const managed = [...this.#registry.managed.values()];
-    const uplinks = this.#uplinkMemory.of(managed, this.#kernel);
-    const scene = { managed, uplinks, isUnique: this.#config.unique };
-    return settleDuplicates(scene, (link, event) => this.#driver.step(link, event, outbox));
-  }
-
-  #drive(outbox: Outbox): void {
-    const { addresses } = this.#kernel;
-    for (const managed of this.#registry.managed.values()) {
-      this.#driver.drive(managed, addresses.of(managed.ifindex), outbox);
-    }
-    this.#helper.openPorts(this.#registry.managed.values(), outbox);
   }
 }

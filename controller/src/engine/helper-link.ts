@@ -16,7 +16,6 @@ const RETRY_MS = 1_000;
 export class HelperLink {
   #status: HelperStatus = { kind: "unreachable", text: "not connected yet" };
   #wasReady = false;
-  readonly #retryAt = new Map<ManagedLink, Instant>();
 
   get status(): HelperStatus {
     return this.#status;
@@ -41,11 +40,11 @@ export class HelperLink {
     outbox.log("warn", "Helper is not reachable", { text });
   }
 
-  openPorts(managed: Iterable<ManagedLink>, outbox: Outbox): void {
+  openPorts(managed: readonly ManagedLink[], outbox: Outbox): void {
     if (!this.isReady) return;
-    const waiting = [...managed].filter((candidate) => this.#isDue(candidate, outbox.now));
-    if (waiting.length === 0) return;
+    const waiting = managed.filter((candidate) => isDue(candidate, outbox.now));
     for (const link of waiting) link.port = "opening";
+    if (waiting.length === 0) return;
     outbox.push({ kind: "open-packets", links: waiting.map(({ link }) => linkRefOf(link)) });
   }
 
@@ -54,15 +53,12 @@ export class HelperLink {
       const managed = registry.managed.get(ifindex);
       if (managed === undefined) continue;
       managed.port = refusal === undefined ? "open" : "closed";
-      if (refusal === undefined) {
-        this.#retryAt.delete(managed);
-      } else {
-        this.#retryAt.set(managed, after(outbox.now, RETRY_MS));
-        outbox.log("warn", "Packet port could not be opened", {
-          link: managed.name,
-          text: refusal.text,
-        });
-      }
+      if (refusal === undefined) continue;
+      managed.portRetryAt = after(outbox.now, RETRY_MS);
+      outbox.log("warn", "Packet port could not be opened", {
+        link: managed.name,
+        text: refusal.text,
+      });
     }
   }
 
@@ -72,22 +68,16 @@ export class HelperLink {
       // So did, perhaps, what it was to send, or an answer: what is being asked is asked again.
       if (link.port === "open") link.sendFailed = true;
       link.port = "closed";
+      link.portRetryAt = undefined;
       forgetGuard(link);
     }
-    this.#retryAt.clear();
   }
+}
 
-  deadline(): Instant | undefined {
-    let first: Instant | undefined;
-    for (const instant of this.#retryAt.values()) {
-      if (first === undefined || instant < first) first = instant;
-    }
-    return first;
-  }
-
-  #isDue(managed: ManagedLink, now: Instant): boolean {
-    const needsPort = managed.method.kind === "dhcp" && managed.link.mac !== undefined;
-    const retryAt = this.#retryAt.get(managed);
-    return needsPort && managed.port === "closed" && (retryAt === undefined || retryAt <= now);
-  }
+/** Forgets when it was to be opened again, once that time has come. */
+function isDue(managed: ManagedLink, now: Instant): boolean {
+  if (managed.portRetryAt !== undefined && managed.portRetryAt > now) return false;
+  managed.portRetryAt = undefined;
+  const needsPort = managed.method.kind === "dhcp" && managed.link.mac !== undefined;
+  return needsPort && managed.port === "closed";
 }

@@ -8,6 +8,7 @@ export type {
   EngineReply,
   EngineRequest,
   GroupedOperation,
+  LegacyEvent,
   LogEntry,
   OperationOutcome,
   PortOutcome,

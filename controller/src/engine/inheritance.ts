@@ -44,12 +44,12 @@ export class Inheritance {
 
   /** Looks whether waiting is over, and what has turned out to be wanted. */
   review(
-    plan: { readonly isComplete: boolean; readonly wants: (key: ObjectKey) => boolean },
+    plan: { readonly isComplete: () => boolean; readonly wants: (key: ObjectKey) => boolean },
     now: Instant,
   ): void {
     if (this.#isSettled) return;
     const isLate = this.#graceUntil !== undefined && this.#graceUntil <= now;
-    this.#isSettled = plan.isComplete || isLate;
+    this.#isSettled = isLate || plan.isComplete();
     for (const key of this.#keys) if (this.#isSettled || plan.wants(key)) this.#keys.delete(key);
   }
 

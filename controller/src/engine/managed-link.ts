@@ -1,4 +1,11 @@
-import { after, type Ifindex, type Instant, type Ipv4, type LinkName } from "@mnm/proto/net";
+import {
+  after,
+  type Ifindex,
+  type Instant,
+  type Ipv4,
+  type LinkName,
+  type MacAddress,
+} from "@mnm/proto/net";
 import { type GuardState, deadline as guardDeadline, UNGUARDED } from "../arp/index.js";
 import type { LinkEntry } from "../config/index.js";
 import {
@@ -80,9 +87,13 @@ export class ManagedLink {
   /** What was last told of options that were left out, so that no renewal tells it again. */
   remarked = "";
   port: "closed" | "opening" | "open" = "closed";
+  /** The helper could not open the port; it is asked again then. */
+  portRetryAt: Instant | undefined;
   /** A DHCP message was not sent, or its answer may be lost; the exchange is begun again once the port is open. */
   sendFailed = false;
   memory: LeaseMemory = { kind: "unread" };
+  /** Whom servers know the link as, and grant leases to. */
+  servedMac: MacAddress | undefined;
   /** DHCP has begun on it in this run of ours. */
   wasStarted = false;
   farewell: Farewell = "none";
@@ -129,12 +140,13 @@ export class ManagedLink {
   }
 
   deadline(): Instant | undefined {
-    const { leaving, holdUntil } = this;
+    const { leaving, holdUntil, portRetryAt } = this;
     return earliest([
       dhcpDeadline(this.dhcp),
       guardDeadline(this.guard),
       holdUntil,
       leaving?.until,
+      portRetryAt,
     ]);
   }
 

@@ -55,6 +55,8 @@ export type HelperEvent =
   | { readonly kind: "arp-packet"; readonly ifindex: Ifindex; readonly packet: Uint8Array }
   /** An ARP packet was not sent, or the helper does not watch what it was asked to. */
   | { readonly kind: "arp-failed"; readonly ifindex: Ifindex; readonly text: string }
+  /** MULTI's subscribers were not told. */
+  | { readonly kind: "legacy-failed"; readonly text: string }
   | { readonly kind: "lease-loaded"; readonly identity: string; readonly record: unknown }
   | { readonly kind: "culprit-found"; readonly key: ObjectKey; readonly culprit: Culprit };
 
@@ -172,6 +174,7 @@ export type EngineEffect =
   | { readonly kind: "load-lease"; readonly identity: string }
   | { readonly kind: "save-lease"; readonly identity: string; readonly record: unknown }
   | { readonly kind: "forget-lease"; readonly identity: string }
+  | { readonly kind: "broadcast-legacy"; readonly events: readonly LegacyEvent[] }
   /** Who keeps changing the object; `requester` is the netlink port of who did so last. */
   | {
       readonly kind: "find-culprit";
@@ -183,7 +186,14 @@ export type EngineEffect =
   | { readonly kind: "emit"; readonly event: NetworkEvent }
   | { readonly kind: "log"; readonly entry: LogEntry }
   | { readonly kind: "reply"; readonly id: number; readonly reply: EngineReply }
-  | { readonly kind: "exit" };
+  /** Ends the controller; `isPurging`: once the helper has removed whatever of ours is left. */
+  | { readonly kind: "exit"; readonly isPurging: boolean };
+
+/** One message of MULTI's broadcast. */
+export interface LegacyEvent {
+  readonly ifindex: Ifindex;
+  readonly isUp: boolean;
+}
 
 export interface GroupedOperation {
   /** Operations of one group depend on one another; see helper.proto. */

@@ -1,6 +1,13 @@
 import { after, type Instant } from "@mnm/proto/net";
 import type { Config } from "../config/index.js";
-import { type KernelModel, MAIN_TABLE, MNM_PROTOCOL } from "../reconcile/index.js";
+import {
+  type KernelModel,
+  type KernelRoute,
+  MAIN_TABLE,
+  MNM_PROTOCOL,
+  type Operation,
+  renderOperation,
+} from "../reconcile/index.js";
 import { MAX_METRIC, MIN_METRIC } from "../uplink/index.js";
 import type { ManagedLink } from "./managed-link.js";
 import type { EngineReply, EngineRequest, Refusal, RequestFault } from "./messages.js";
@@ -59,8 +66,8 @@ export class MetricChanges {
   }
 
   /** Something changed in the kernel while they waited. */
-  note(rendered: string): void {
-    for (const { changes } of this.#pending) changes.push(rendered);
+  note(operation: Operation): void {
+    for (const { changes } of this.#pending) changes.push(renderOperation(operation));
   }
 
   finish({ isMainSettled, faultOf, defaultLink }: MetricOutcome, outbox: Outbox): void {
@@ -180,9 +187,7 @@ function foreignHolder(metric: number, kernel: KernelModel): string | undefined 
 }
 
 /** Metrics of other programs' defaults in main. */
-export function foreignMetrics(kernel: KernelModel): ReadonlySet<number> {
-  const foreign = [...kernel.routes.mainDefaults].filter(
-    ({ protocol }) => protocol !== MNM_PROTOCOL,
-  );
+export function foreignMetrics(defaults: readonly KernelRoute[]): ReadonlySet<number> {
+  const foreign = defaults.filter(({ protocol }) => protocol !== MNM_PROTOCOL);
   return new Set(foreign.map(({ metric }) => metric));
 }

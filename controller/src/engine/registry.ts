@@ -1,6 +1,7 @@
 import type { Ifindex } from "@mnm/proto/net";
 import type { Config, LinkEntry } from "../config/index.js";
 import { type Link, linkKindOf } from "../link/index.js";
+import type { KernelRoute } from "../reconcile/index.js";
 import {
   assignMetrics,
   freeSlot,
@@ -14,6 +15,7 @@ import {
   TABLE_BASE,
 } from "../uplink/index.js";
 import { ManagedLink } from "./managed-link.js";
+import { foreignMetrics } from "./metric-change.js";
 import type { Outbox } from "./outbox.js";
 
 /**
@@ -27,6 +29,7 @@ export class Registry {
   readonly runtimeMetrics = new Map<string, number>();
   readonly identities: Map<string, IdentityRecord>;
   readonly settingsFound: Map<string, SettingsRecord>;
+  readonly #leftovers: Set<string>;
   /** Released links that are not here now: they are when they come back. */
   readonly #releasedAway = new Set<string>();
   #isDirty = false;
@@ -34,12 +37,18 @@ export class Registry {
   #version = 0;
   /** What the metrics in force were assigned from. */
   #assigned:
-    | { readonly version: number; readonly config: Config; readonly foreign: string }
+    | {
+        readonly version: number;
+        readonly config: Config;
+        readonly defaults: readonly KernelRoute[];
+        readonly foreign: string;
+      }
     | undefined;
 
   constructor(state: PersistentState) {
     this.identities = new Map(state.identities);
     this.settingsFound = new Map(state.settingsFound);
+    this.#leftovers = new Set(state.settingsFound.keys());
     this.#clock = Math.max(0, ...[...state.identities.values()].map(({ usedAt }) => usedAt));
   }
 
@@ -47,9 +56,9 @@ export class Registry {
     return this.#managed;
   }
 
-  /** Grows with every change of what is kept here, but for what links keep themselves. */
-  get version(): number {
-    return this.#version;
+  /** Identities of which settings were found, and that no managed link has. */
+  get leftovers(): ReadonlySet<string> {
+    return this.#leftovers;
   }
 
   /** What has to be written to disk, when something changed since it was last taken. */
@@ -104,15 +113,22 @@ export class Registry {
   }
 
   /**
-   * Gives every managed link its metric.
+   * Gives every managed link its metric; answers those that have another one than before.
    *
-   * @param foreign metrics of other programs' defaults in main
+   * @param defaults everybody's in main; the same array until one of them changes
    */
-  assignMetrics(config: Config, foreign: ReadonlySet<number>): void {
-    const basis = { version: this.#version, config, foreign: [...foreign].join() };
-    const { version, foreign: before, config: lastConfig } = this.#assigned ?? {};
-    if (version === basis.version && before === basis.foreign && lastConfig === config) return;
+  assignMetrics(config: Config, defaults: readonly KernelRoute[]): readonly Ifindex[] {
+    const last = this.#assigned;
+    const isSame = last?.version === this.#version && last.config === config;
+    if (isSame && last.defaults === defaults) return [];
+    const foreign = foreignMetrics(defaults);
+    const basis = { version: this.#version, config, defaults, foreign: [...foreign].join() };
     this.#assigned = basis;
+    return isSame && last.foreign === basis.foreign ? [] : this.#reassign(config, foreign);
+  }
+
+  #reassign(config: Config, foreign: ReadonlySet<number>): readonly Ifindex[] {
+    const changed: Ifindex[] = [];
     const claims = [...this.managed.values()].map((managed) => this.#claimOf(managed));
     const assigned = assignMetrics(claims, {
       foreign,
@@ -121,11 +137,18 @@ export class Registry {
     for (const managed of this.managed.values()) {
       const metric = assigned.get(managed.identity);
       const { value, source } = managed.metric ?? {};
-      if (value !== metric?.value || source !== metric?.source) managed.metric = metric;
-      if (managed.metric?.source === "automatic") {
-        this.#amend(managed.identity, { automaticMetric: managed.metric.value });
+      if (value !== metric?.value || source !== metric?.source) {
+        managed.metric = metric;
+        changed.push(managed.ifindex);
       }
+      if (managed.metric?.source !== "automatic") continue;
+      const own = this.identities.get(managed.identity)?.automaticMetric;
+      // Another program's default may be there for a moment only, as one that a DHCP client puts in and
+      // out; the order of the uplinks must not be another one for ever.
+      if (own !== undefined && foreign.has(own)) continue;
+      this.#amend(managed.identity, { automaticMetric: managed.metric.value });
     }
+    return changed;
   }
 
   /** Who has a metric, or will have it when it returns: a link's name, or an identity. */
@@ -191,8 +214,14 @@ export class Registry {
   recordSettings(identity: string, record: SettingsRecord | undefined): void {
     if (record === undefined) this.settingsFound.delete(identity);
     else this.settingsFound.set(identity, record);
-    this.#version += 1;
+    this.#noteLeftover(identity);
     this.#isDirty = true;
+  }
+
+  #noteLeftover(identity: string): void {
+    const isLeft = this.settingsFound.has(identity) && !this.#byIdentity.has(identity);
+    if (isLeft) this.#leftovers.add(identity);
+    else this.#leftovers.delete(identity);
   }
 
   #adopt(link: Link, intent: Intent & { kind: "managed" }, outbox: Outbox): void {
@@ -211,7 +240,7 @@ export class Registry {
     const managed = new ManagedLink(outbox.now, { identity, link, method, entry, table });
     if (this.#releasedAway.delete(identity)) managed.farewell = "released";
     this.#managed.set(link.ifindex, managed);
-    this.#byIdentity.set(identity, managed);
+    this.#take(identity, managed);
     this.#version += 1;
     outbox.log("info", "Managing link", { link: link.name, identity, table, method: method.kind });
   }
@@ -243,7 +272,7 @@ export class Registry {
     };
     const identity = identityOf(managed.link, managed.entry, isTaken);
     if (identity === old) {
-      this.#byIdentity.set(identity, managed);
+      this.#take(identity, managed);
       return;
     }
     const known = this.identities.get(identity);
@@ -258,16 +287,24 @@ export class Registry {
     }
     // They are of this very link, whatever it is called.
     this.#moveKey(this.settingsFound, old, identity);
+    this.#noteLeftover(old);
     this.vacate(managed);
     managed.identity = identity;
-    this.#byIdentity.set(identity, managed);
+    this.#take(identity, managed);
     this.#version += 1;
     this.#isDirty = true;
   }
 
   /** Lets others have the link's identity: of two that exchange their names, one is first. */
   vacate({ identity, ifindex }: ManagedLink): void {
-    if (this.#byIdentity.get(identity)?.ifindex === ifindex) this.#byIdentity.delete(identity);
+    if (this.#byIdentity.get(identity)?.ifindex !== ifindex) return;
+    this.#byIdentity.delete(identity);
+    this.#noteLeftover(identity);
+  }
+
+  #take(identity: string, managed: ManagedLink): void {
+    this.#byIdentity.set(identity, managed);
+    this.#noteLeftover(identity);
   }
 
   #drop(managed: ManagedLink): void {

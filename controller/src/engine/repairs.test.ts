@@ -4,10 +4,12 @@ import type { Instant, PrefixLength } from "@mnm/proto/net";
 import {
   addressKey,
   type KernelAddress,
+  type ModelChange,
   type Operation,
   operationKey,
 } from "../reconcile/index.js";
 import { ip, makeLink, makeUplink, prefix } from "../testing/make.js";
+import type { Refusal } from "./messages.js";
 import { Repairs } from "./repairs.js";
 
 const LINK = makeLink(1);
@@ -24,7 +26,7 @@ const HELD: KernelAddress = {
   expiry: 10_000 as Instant,
 };
 const KEY = addressKey(LINK.ifindex, HELD.address, LENGTH);
-const PUT_ROUTE: Operation = {
+const PUT_ROUTE: Operation & { kind: "put-route" } = {
   kind: "put-route",
   link: makeUplink(1).link,
   route: {
@@ -36,6 +38,13 @@ const PUT_ROUTE: Operation = {
     preferredSource: HELD.address,
     mtu: undefined,
   },
+};
+const NOT_PERMITTED: Refusal = {
+  code: "not-permitted",
+  field: "table",
+  errno: "",
+  kernelText: "",
+  text: "the helper does not permit it",
 };
 const PUT_ADDRESS: Operation = {
   kind: "put-address",
@@ -71,7 +80,7 @@ describe("an address that goes, and its route with it", () => {
   });
 
   test("in the middle of its lifetime, is another program's doing", () => {
-    assert.deepEqual(repaired(5_000, {}), [0, ["put-address", "put-route"]]);
+    assert.deepEqual(repaired(5_000, {}), [0, ["put-address"]], "the kernel took the route along");
   });
 
   test("at its end, but because a program asked for it, is that program's doing", () => {
@@ -87,12 +96,99 @@ test("a route that goes long after its address came back is another program's do
   assert.equal(repairs.due([PUT_ROUTE], 11_250 as Instant).repairs.length, 1);
 });
 
-test("a foreign address that goes excuses nobody", () => {
+test("an address that goes excuses nobody of the routes that prefer another one", () => {
   const repairs = new Repairs();
   repairs.observe(
-    { kind: "address-removed", address: { ...HELD, protocol: 0 } },
+    { kind: "address-removed", address: { ...HELD, address: ip("10.1.0.9") } },
     10_000 as Instant,
   );
   repairs.observe({ kind: "disturbed", key: operationKey(PUT_ROUTE) }, 10_000 as Instant);
   assert.deepEqual(repairs.due([PUT_ROUTE], 10_000 as Instant).due, []);
+});
+
+describe("routes that the kernel flushes because their link was set down, and up again at once", () => {
+  const stolen = { kind: "disturbed", key: operationKey(PUT_ROUTE) } as const;
+  const down = { kind: "link-changed", before: LINK, link: { ...LINK, adminUp: false } } as const;
+  const after = (...changes: readonly ModelChange[]) => {
+    const repairs = new Repairs();
+    for (const change of changes) repairs.observe(change, 10_000 as Instant);
+    const { due, repairs: told } = repairs.due([PUT_ROUTE], 10_000 as Instant);
+    return [due.length, told.length];
+  };
+
+  test("come back at once, and no other program is accused", () => {
+    assert.deepEqual(after(down, stolen), [1, 0]);
+  });
+
+  test("though another address of the link went as well", () => {
+    const other = { ...HELD, address: ip("10.1.0.9") };
+    assert.deepEqual(after(down, { kind: "address-removed", address: other }, stolen), [1, 0]);
+  });
+
+  test("are another program's doing all the same when that program asked for it", () => {
+    assert.deepEqual(after(down, { ...stolen, requester: 612 }), [0, 0]);
+  });
+
+  test("are not excused by lost carrier, which takes no routes", () => {
+    const link = { ...LINK, carrier: false };
+    assert.deepEqual(after({ kind: "link-changed", before: LINK, link }, stolen), [0, 0]);
+  });
+});
+
+describe("a refusal is told", () => {
+  const at = 1_000 as Instant;
+  const refusal = NOT_PERMITTED;
+
+  test("once, however often its link changes and the object is wanted again", () => {
+    const repairs = new Repairs();
+    assert.equal(repairs.refuse(PUT_ROUTE, refusal, at), true);
+    repairs.observe({ kind: "link-changed", before: LINK, link: { ...LINK, mtu: 1400 } }, at);
+    assert.equal(repairs.faultOf(LINK.ifindex), undefined, "it is tried again at once");
+    assert.equal(repairs.refuse(PUT_ROUTE, refusal, at), false);
+    repairs.due([], at);
+    assert.equal(repairs.refuse(PUT_ROUTE, refusal, at), false);
+  });
+
+  test("again when it is another one, was cured meanwhile, or circumstances changed", () => {
+    const repairs = new Repairs();
+    repairs.refuse(PUT_ROUTE, refusal, at);
+    assert.equal(repairs.refuse(PUT_ROUTE, { ...refusal, text: "no memory" }, at), true);
+    repairs.succeed(PUT_ROUTE);
+    assert.equal(repairs.refuse(PUT_ROUTE, refusal, at), true);
+    repairs.retryAll(at);
+    assert.equal(repairs.refuse(PUT_ROUTE, refusal, at), true);
+  });
+});
+
+test("a route is not taken away that has yet to be put, as when metrics are exchanged", () => {
+  const repairs = new Repairs();
+  const { link, route } = PUT_ROUTE;
+  const away: Operation = { kind: "delete-route", link, type: "unicast", route };
+  repairs.observe({ kind: "disturbed", key: KEY }, 10_000 as Instant);
+  assert.deepEqual(repairs.due([PUT_ADDRESS, PUT_ROUTE, away], 10_000 as Instant).due, []);
+  assert.deepEqual(repairs.due([PUT_ADDRESS, PUT_ROUTE, away], 10_250 as Instant).due, [
+    PUT_ADDRESS,
+    PUT_ROUTE,
+    away,
+  ]);
+});
+
+test("an uplink is blocked by what could not be put, not by what could not be removed", () => {
+  const repairs = new Repairs();
+  const refusal = NOT_PERMITTED;
+  const { link, route } = PUT_ROUTE;
+  const surplus: Operation = { kind: "delete-route", link, type: "unicast", route };
+  repairs.refuse(surplus, refusal, 1_000 as Instant);
+  assert.equal(repairs.blockOf(LINK.ifindex), undefined);
+  assert.equal(repairs.faultOf(LINK.ifindex)?.operation, surplus);
+  repairs.refuse(PUT_ADDRESS, refusal, 1_000 as Instant);
+  assert.equal(repairs.blockOf(LINK.ifindex)?.operation, PUT_ADDRESS);
+});
+
+test("what goes because it is not wanted any more undoes nothing, whoever changed it before", () => {
+  const repairs = new Repairs();
+  const { link, route } = PUT_ROUTE;
+  const surplus: Operation = { kind: "delete-route", link, type: "unicast", route };
+  repairs.observe({ kind: "disturbed", key: operationKey(surplus) }, 10_000 as Instant);
+  assert.deepEqual(repairs.due([surplus], 10_250 as Instant), { due: [surplus], repairs: [] });
 });

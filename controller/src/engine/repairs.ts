@@ -6,7 +6,7 @@
  * its object (a moment of quiet is waited for, since a link that goes takes its addresses first), or
  * that program does so again and again (the wait grows, contention.ts).
  */
-import { after, type Ifindex, type Instant } from "@mnm/proto/net";
+import { after, type Ifindex, type Instant, type Ipv4 } from "@mnm/proto/net";
 import {
   addressKey,
   type KernelAddress,
@@ -23,6 +23,8 @@ import type { Refusal } from "./messages.js";
 const FIRST_RETRY_MS = 500;
 const LAST_RETRY_MS = 60_000;
 const QUIET_MS = 250;
+/** More refusals than that a host has seen in a long time; the oldest would be told again. */
+const MOST_TOLD = 1_000;
 /** The kernel takes routes away with an address, or with a link that is set down; we hear of it later. */
 const COLLATERAL_MS = 1_000;
 /** The kernel tells lifetimes in whole seconds, and ends them up to one early. */
@@ -43,7 +45,14 @@ interface Disturbance {
   readonly requester: number | undefined;
 }
 
-/** An address of ours is off its link, and not because of another program, as far as is known. */
+/** Something after which the kernel takes routes of a link away by itself, and says nothing of it. */
+interface Upheaval {
+  readonly at: Instant;
+  /** The address that went: it takes the routes that prefer it. Undefined when all routes went. */
+  readonly address: Ipv4 | undefined;
+}
+
+/** An address of ours is off its link. */
 interface Departure {
   readonly key: ObjectKey;
   readonly at: Instant;
@@ -63,10 +72,12 @@ export class Repairs {
   readonly contention = new Contention();
   readonly #faults = new Map<ObjectKey, OperationFault>();
   readonly #disturbed = new Map<ObjectKey, Disturbance>();
-  /** When a link last lost an address, got one back, or was set down. */
-  readonly #shaken = new Map<Ifindex, Instant>();
   /** Of each link the last one. */
-  readonly #departures = new Map<Ifindex, Departure>();
+  readonly #upheavals = new Map<Ifindex, Upheaval>();
+  /** The last one of all: who hears of it hears next that the object was disturbed. */
+  #departure: Departure | undefined;
+  /** Refusals that were told and not cured since, oldest first. */
+  readonly #told = new Map<ObjectKey, string>();
 
   /** Follows what the kernel reports. */
   observe(change: ModelChange, now: Instant): void {
@@ -79,7 +90,7 @@ export class Repairs {
         this.#faults.delete(change.key);
         break;
       case "address-removed":
-        this.#shaken.set(change.address.ifindex, now);
+        this.#shake(change.address.ifindex, { at: now, address: change.address.address });
         this.#depart(change.address, now);
         break;
       case "link-added":
@@ -88,12 +99,11 @@ export class Repairs {
       case "link-changed":
         this.#retryLink(change.link.ifindex);
         if (change.before.adminUp && !change.link.adminUp) {
-          this.#shaken.set(change.link.ifindex, now);
+          this.#shake(change.link.ifindex, { at: now, address: undefined });
         }
         break;
       case "link-removed":
-        this.#shaken.delete(change.link.ifindex);
-        this.#departures.delete(change.link.ifindex);
+        this.#upheavals.delete(change.link.ifindex);
         this.contention.forgetLink(change.link.ifindex);
         break;
       case "address-added":
@@ -105,16 +115,21 @@ export class Repairs {
     if (protocol !== MNM_PROTOCOL) return;
     const key = addressKey(ifindex, address, length);
     const isOver = expiry !== undefined && expiry <= after(now, LIFETIME_FUZZ_MS);
-    this.#departures.set(ifindex, { key, at: now, isOver });
+    this.#departure = { key, at: now, isOver };
+  }
+
+  /** Of two different ones within a moment, nobody can tell afterwards which route went by which. */
+  #shake(ifindex: Ifindex, { at, address }: Upheaval): void {
+    const last = this.#upheavals.get(ifindex);
+    const isAnother = last !== undefined && at < after(last.at, COLLATERAL_MS);
+    const isAll = isAnother && last.address !== address;
+    this.#upheavals.set(ifindex, { at, address: isAll ? undefined : address });
   }
 
   /** Another program removed or changed an object of ours, unless the kernel did as it was told. */
   #disturb(key: ObjectKey, requester: number | undefined, now: Instant): void {
-    for (const [ifindex, departure] of this.#departures) {
-      if (departure.key !== key || departure.at !== now) continue;
-      if (departure.isOver && requester === undefined) return;
-      this.#departures.delete(ifindex);
-    }
+    const { key: departed, at, isOver } = this.#departure ?? {};
+    if (departed === key && at === now && isOver && requester === undefined) return;
     const quiet = after(now, QUIET_MS);
     const notBefore = this.contention.touch(key);
     const until = notBefore === undefined || notBefore < quiet ? quiet : notBefore;
@@ -122,18 +137,25 @@ export class Repairs {
     this.#disturbed.set(key, { at: now, until, requester: known });
   }
 
-  /** Answers whether this is the first refusal of its kind, which is worth telling. */
+  /** Answers whether it is worth telling: it is not what was told last, or that was cured since. */
   refuse(operation: Operation, refusal: Refusal, now: Instant): boolean {
     const key = operationKey(operation);
     const previous = this.#faults.get(key);
     const attempts = (previous?.attempts ?? 0) + 1;
     const pauseMs = Math.min(FIRST_RETRY_MS * 2 ** (attempts - 1), LAST_RETRY_MS);
     this.#faults.set(key, { refusal, operation, attempts, retryAt: after(now, pauseMs) });
-    return previous === undefined || previous.refusal.text !== refusal.text;
+    const isNews = this.#told.get(key) !== refusal.text;
+    this.#told.delete(key);
+    this.#told.set(key, refusal.text);
+    const [oldest] = this.#told.keys();
+    if (this.#told.size > MOST_TOLD && oldest !== undefined) this.#told.delete(oldest);
+    return isNews;
   }
 
   succeed(operation: Operation): void {
-    this.#faults.delete(operationKey(operation));
+    const key = operationKey(operation);
+    this.#faults.delete(key);
+    this.#told.delete(key);
   }
 
   /** The link changed: what failed on it may succeed now. */
@@ -158,16 +180,20 @@ export class Repairs {
     return isDefault && fault?.refusal.code === "foreign";
   }
 
-  /** A fault that keeps the uplink of this link from being usable. */
+  /** A fault that keeps the uplink of this link from being usable: something is missing, not too much. */
   blockOf(ifindex: Ifindex): OperationFault | undefined {
     return [...this.#faults.values()].find(
-      ({ operation }) => operation.link?.ifindex === ifindex && !this.isObstructed(operation),
+      ({ operation }) =>
+        operation.link?.ifindex === ifindex &&
+        operation.kind.startsWith("put") &&
+        !this.isObstructed(operation),
     );
   }
 
   /** Circumstances are different now: nothing waits any longer. */
   retryAll(now: Instant): void {
     this.#faults.clear();
+    this.#told.clear();
     for (const [key, disturbance] of this.#disturbed) {
       if (this.contention.has(key)) this.#disturbed.set(key, { ...disturbance, until: now });
     }
@@ -194,8 +220,8 @@ export class Repairs {
     for (const operation of operations) this.#forgive(operation);
     const waiting = new Waiting();
     const due = operations.filter((operation) => {
-      if (!operation.kind.startsWith("put")) return this.#mayGo(operation, now);
       const mayGo = this.#mayGo(operation, now);
+      if (!operation.kind.startsWith("put")) return mayGo && !waiting.has(operation);
       if (mayGo && !waiting.holds(operation)) return true;
       waiting.add(operation, !mayGo && !this.#isPutOff(operation, now));
       return false;
@@ -209,17 +235,18 @@ export class Repairs {
     return { due, repairs };
   }
 
-  /** A route that went because we, or its lifetime, took the address away was taken by nobody else. */
+  /** A route that the kernel took along was taken by nobody else, whoever was behind the rest. */
   #forgive(operation: Operation): void {
     if (operation.kind !== "put-route" || this.isContended(operation)) return;
-    const departure = this.#departures.get(operation.link.ifindex);
+    const { link, route } = operation;
+    const upheaval = this.#upheavals.get(link.ifindex);
     const key = operationKey(operation);
     const disturbance = this.#disturbed.get(key);
-    if (departure === undefined || disturbance === undefined) return;
+    if (upheaval === undefined || disturbance === undefined) return;
     if (disturbance.requester !== undefined) return;
-    const { at } = departure;
-    const isCollateral = at <= disturbance.at && disturbance.at < after(at, COLLATERAL_MS);
-    if (isCollateral) this.#disturbed.delete(key);
+    const { at, address = route.preferredSource } = upheaval;
+    const isCollateral = disturbance.at < after(at, COLLATERAL_MS);
+    if (isCollateral && address === route.preferredSource) this.#disturbed.delete(key);
   }
 
   #mayGo(operation: Operation, now: Instant): boolean {
@@ -240,18 +267,11 @@ export class Repairs {
     const disturbance = this.#disturbed.get(key);
     if (disturbance === undefined) return [];
     this.#disturbed.delete(key);
+    // What is not wanted any more is not put back, whoever changed it before it goes.
+    if (!operation.kind.startsWith("put")) return [];
     const { requester } = disturbance;
-    if (operation.kind === "put-address") this.#shaken.set(operation.link.ifindex, now);
-    const isCounted = !this.#isCollateral(operation, now);
-    const isContended = isCounted && this.contention.repair(operation, now);
+    const isContended = this.contention.repair(operation, now);
     return [{ operation, requester, isContended }];
-  }
-
-  /** Whether the kernel took the object along with another one. Only that one is fought over. */
-  #isCollateral(operation: Operation, now: Instant): boolean {
-    if (operation.kind !== "put-route") return false;
-    const shaken = this.#shaken.get(operation.link.ifindex);
-    return shaken !== undefined && now < after(shaken, COLLATERAL_MS);
   }
 
   deadlines(): readonly Instant[] {
@@ -275,14 +295,21 @@ export function earliest(instants: Iterable<Instant | undefined>): Instant | und
 class Waiting {
   readonly #links = new Set<Ifindex | undefined>();
   readonly #operations = new Map<Ifindex | undefined, Operation[]>();
+  readonly #keys = new Set<ObjectKey>();
 
   /** @param isForAll what comes later on the link waits as well, whether the kernel needs it or not */
   add(operation: Operation, isForAll: boolean): void {
     const ifindex = operation.link?.ifindex;
+    this.#keys.add(operationKey(operation));
     if (isForAll) this.#links.add(ifindex);
     const earlier = this.#operations.get(ifindex);
     if (earlier === undefined) this.#operations.set(ifindex, [operation]);
     else earlier.push(operation);
+  }
+
+  /** Whether the operation would take away what has yet to be put, as in an exchange of metrics. */
+  has(operation: Operation): boolean {
+    return this.#keys.has(operationKey(operation));
   }
 
   holds(operation: Operation): boolean {

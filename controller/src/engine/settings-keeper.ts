@@ -1,5 +1,6 @@
+import type { Ifindex } from "@mnm/proto/net";
 import { type Link, type LinkSettings, linkRefOf } from "../link/index.js";
-import type { SettingsOfLink } from "../plan/index.js";
+import { type Collision, collisionsOf, planSettings } from "../plan/index.js";
 import { type KernelModel, MNM_PROTOCOL, type WantedSettings } from "../reconcile/index.js";
 import type { SettingsRecord, Uplink } from "../uplink/index.js";
 import type { ManagedLink } from "./managed-link.js";
@@ -11,46 +12,80 @@ type SettingName = keyof LinkSettings;
 export interface SettingsScene {
   readonly kernel: KernelModel;
   readonly registry: Registry;
-  readonly settingsOf: SettingsOfLink;
-  readonly uplinkOf: (managed: ManagedLink) => Uplink | undefined;
   readonly bootId: string;
-  /** Everything is being withdrawn: nothing is wanted, all is put back. */
-  readonly isWithdrawing: boolean;
 }
 
 /**
- * The settings that links should have now: those that MNM needs, and the values found where it no
- * longer needs them. Values found are recorded before they are changed, so that a kill between
- * the two cannot lose them.
+ * The settings that links should have: those that MNM needs, and the values found where it no longer
+ * needs them. Values found are recorded before they are changed, so that a kill between the two cannot
+ * lose them.
  */
-export function wantedSettings(scene: SettingsScene): readonly WantedSettings[] {
-  const { kernel, registry, settingsOf, uplinkOf, isWithdrawing } = scene;
-  const wanted: WantedSettings[] = [];
-  for (const managed of registry.managed.values()) {
-    const { link } = managed;
+export class SettingsKeeper {
+  readonly #scene: SettingsScene;
+  #collisions: ReadonlyMap<Ifindex, Collision> = new Map();
+  /** Links with settings of ours that are not managed any more. */
+  #leftovers: ReadonlySet<Ifindex> = new Set();
+
+  constructor(scene: SettingsScene) {
+    this.#scene = scene;
+  }
+
+  /** Takes other uplinks than before; answers the links to which that makes a difference. */
+  replan(uplinks: readonly Uplink[]): readonly Ifindex[] {
+    const before = this.#collisions;
+    const now = new Map<Ifindex, Collision>();
+    for (const [{ link }, collision] of collisionsOf(uplinks)) now.set(link.ifindex, collision);
+    this.#collisions = now;
+    const candidates = new Set([...before.keys(), ...now.keys()]);
+    return [...candidates].filter((ifindex) => before.get(ifindex) !== now.get(ifindex));
+  }
+
+  /**
+   * What links should be set to now; undefined for one that is nobody's business. Beside those that
+   * were asked for, it answers for links with settings of ours that are not managed any more.
+   *
+   * @param isWithdrawing nothing is wanted, all is put back
+   */
+  review(
+    ifindexes: Iterable<Ifindex>,
+    isWithdrawing: boolean,
+  ): ReadonlyMap<Ifindex, WantedSettings | undefined> {
+    const { registry } = this.#scene;
+    const wanted = new Map<Ifindex, WantedSettings | undefined>();
+    for (const ifindex of [...ifindexes, ...this.#leftovers]) {
+      const managed = registry.managed.get(ifindex);
+      wanted.set(ifindex, managed && this.#wantedOf(managed, isWithdrawing));
+    }
+    const leftovers = [...registry.leftovers].flatMap((identity) => this.#leftover(identity) ?? []);
+    for (const leftover of leftovers) wanted.set(leftover.link.ifindex, leftover);
+    this.#leftovers = new Set(leftovers.map(({ link }) => link.ifindex));
+    return wanted;
+  }
+
+  #wantedOf({ identity, link, raised }: ManagedLink, isWithdrawing: boolean): WantedSettings {
+    const { kernel } = this.#scene;
     const needs = isWithdrawing
       ? neededByAddresses(link, kernel)
-      : settingsOf(uplinkOf(managed), link.settings);
-    recordFound(managed.identity, needs, link, scene);
-    wanted.push({
-      link: linkRefOf(link),
-      up: !managed.raised && !isWithdrawing,
-      settings: { ...putBack(managed.identity, needs, link, scene), ...needs },
-    });
+      : planSettings(this.#collisions.get(link.ifindex), link.settings, kernel.rpFilterAll);
+    recordFound(identity, needs, link, this.#scene);
+    const settings = { ...putBack(identity, needs, link, this.#scene), ...needs };
+    return { link: linkRefOf(link), up: !raised && !isWithdrawing, settings };
   }
-  // Links that are no longer managed, but are still here with our settings.
-  for (const [identity, found] of registry.settingsFound) {
-    if (registry.byIdentity(identity) !== undefined) continue;
-    const link = [...kernel.links.values()].find((candidate) => isOf(found, candidate, scene));
-    if (link === undefined) {
+
+  /** What a link is to be set to that is not managed any more, but is still here with our settings. */
+  #leftover(identity: string): WantedSettings | undefined {
+    const { kernel, registry } = this.#scene;
+    const found = registry.settingsFound.get(identity);
+    if (found === undefined) return undefined;
+    const link = kernel.links.get(found.ifindex as Ifindex);
+    if (link === undefined || !isOf(found, link, this.#scene)) {
       registry.recordSettings(identity, undefined);
-      continue;
+      return undefined;
     }
     const needs = neededByAddresses(link, kernel);
-    const settings = { ...putBack(identity, needs, link, scene), ...needs };
-    wanted.push({ link: linkRefOf(link), up: false, settings });
+    const settings = { ...putBack(identity, needs, link, this.#scene), ...needs };
+    return { link: linkRefOf(link), up: false, settings };
   }
-  return wanted;
 }
 
 /**

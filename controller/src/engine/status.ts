@@ -90,13 +90,11 @@ export interface StatusScene {
 
 /** The link that unbound traffic uses: that of the lowest default in main which has carrier. */
 export function defaultLinkOf(kernel: KernelModel): string | undefined {
-  let best: { readonly metric: number; readonly link: Link } | undefined;
-  for (const { metric, ifindex } of kernel.routes.mainDefaults) {
+  for (const { ifindex } of kernel.routes.mainDefaults) {
     const link = ifindex === undefined ? undefined : kernel.links.get(ifindex);
-    const isBetter = best === undefined || metric < best.metric;
-    if (isBetter && link !== undefined && isUsable(link)) best = { metric, link };
+    if (link !== undefined && isUsable(link)) return link.name;
   }
-  return best?.link.name;
+  return undefined;
 }
 
 export function hostStatus(scene: StatusScene): HostStatus {

@@ -1,8 +1,10 @@
-import type { MacAddress } from "@mnm/proto/net";
+import type { Ipv4, MacAddress } from "@mnm/proto/net";
 import { isUsable, linkRefOf } from "../link/index.js";
 import { type KernelAddress, type KernelModel, MNM_PROTOCOL } from "../reconcile/index.js";
 import type { Addressing, Uplink } from "../uplink/index.js";
 import type { LinkState, ManagedLink } from "./managed-link.js";
+
+const NOBODY: ReadonlySet<ManagedLink> = new Set();
 
 /** What an uplink was made from, and what came of it. */
 interface Made {
@@ -16,17 +18,63 @@ interface Made {
  */
 export class Uplinks {
   readonly #made = new WeakMap<ManagedLink, Made>();
+  readonly #current = new Map<ManagedLink, Uplink>();
+  readonly #byAddress = new Map<Ipv4, Set<ManagedLink>>();
+  /** Whether any is another one than at the last {@link takeChanged}. */
+  isChanged = true;
 
-  of(
-    managedLinks: Iterable<ManagedLink>,
-    { addresses }: KernelModel,
-  ): ReadonlyMap<ManagedLink, Uplink> {
-    const uplinks = new Map<ManagedLink, Uplink>();
+  get current(): ReadonlyMap<ManagedLink, Uplink> {
+    return this.#current;
+  }
+
+  /** The links whose uplink has this address. */
+  holdersOf(address: Ipv4): ReadonlySet<ManagedLink> {
+    return this.#byAddress.get(address) ?? NOBODY;
+  }
+
+  /** Looks again at links that something happened to. */
+  review(managedLinks: Iterable<ManagedLink>, { addresses }: KernelModel): void {
     for (const managed of managedLinks) {
-      const uplink = this.#uplinkOf(managed, addresses.of(managed.ifindex));
-      if (uplink !== undefined) uplinks.set(managed, uplink);
+      this.#put(managed, this.#uplinkOf(managed, addresses.of(managed.ifindex)));
     }
-    return uplinks;
+  }
+
+  /** The link is no longer managed, or withdrawn. */
+  forget(managed: ManagedLink): void {
+    this.#put(managed, undefined);
+  }
+
+  /** Counts all as others than before. */
+  audit(): void {
+    this.isChanged = true;
+  }
+
+  takeChanged(): boolean {
+    const isChanged = this.isChanged;
+    this.isChanged = false;
+    return isChanged;
+  }
+
+  #put(managed: ManagedLink, uplink: Uplink | undefined): void {
+    const before = this.#current.get(managed);
+    if (before === uplink) return;
+    this.isChanged = true;
+    const [address, now] = [before?.addressing.address, uplink?.addressing.address];
+    if (address !== now) this.#move(managed, address, now);
+    if (uplink === undefined) this.#current.delete(managed);
+    else this.#current.set(managed, uplink);
+  }
+
+  #move(managed: ManagedLink, from: Ipv4 | undefined, to: Ipv4 | undefined): void {
+    if (from !== undefined) {
+      const left = this.#byAddress.get(from);
+      left?.delete(managed);
+      if (left?.size === 0) this.#byAddress.delete(from);
+    }
+    if (to === undefined) return;
+    const joined = this.#byAddress.get(to);
+    if (joined === undefined) this.#byAddress.set(to, new Set([managed]));
+    else joined.add(managed);
   }
 
   #uplinkOf(managed: ManagedLink, addresses: readonly KernelAddress[]): Uplink | undefined {

@@ -21,8 +21,18 @@ function precedes(a: Uplink, b: Uplink): boolean {
   return aActive === bActive ? a.metric < b.metric : aActive;
 }
 
-/** The uplinks whose prefix overlaps that of another uplink. */
-export function overlappingUplinks(uplinks: readonly Uplink[]): ReadonlySet<Uplink> {
+/** What an uplink has in common with another one: its very address, or part of its prefix. */
+export type Collision = "address" | "prefix";
+
+/** The uplinks that have anything in common with another one. */
+export function collisionsOf(uplinks: readonly Uplink[]): ReadonlyMap<Uplink, Collision> {
+  const collisions = new Map<Uplink, Collision>();
+  for (const uplink of overlappingUplinks(uplinks)) collisions.set(uplink, "prefix");
+  for (const uplink of sharingUplinks(uplinks)) collisions.set(uplink, "address");
+  return collisions;
+}
+
+function overlappingUplinks(uplinks: readonly Uplink[]): ReadonlySet<Uplink> {
   // Prefixes nest or are disjoint, so in order of their first address one open span is enough.
   const spans = uplinks
     .map((uplink) => ({ uplink, prefix: prefixOf(uplink) }))

@@ -1,4 +1,4 @@
-export { ownersOfAddresses, sharingUplinks } from "./collisions.js";
+export { type Collision, collisionsOf, ownersOfAddresses, sharingUplinks } from "./collisions.js";
 export {
   MAIN,
   type PlannedRule,
@@ -10,4 +10,4 @@ export {
   type WantedRoute,
   type WantedRule,
 } from "./plan.js";
-export { planSettings, type SettingsOfLink } from "./settings.js";
+export { planSettings } from "./settings.js";

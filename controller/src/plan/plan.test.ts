@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatIpv4Prefix, type PrefixLength } from "@mnm/proto/net";
 import { ip, makeLink, makeUplink, prefix } from "../testing/make.js";
-import { planRouting, planSettings } from "./index.js";
+import { collisionsOf, planRouting, planSettings } from "./index.js";
 
 function rulesOf(plan: ReturnType<typeof planRouting>): readonly string[] {
   return plan.rules.map(({ link, rule }) => `${link?.name ?? "-"} ${rule.kind}`);
@@ -116,7 +116,8 @@ describe("planSettings()", () => {
   for (const { name, other, all, want } of cases) {
     test(name, () => {
       const one = makeUplink(1);
-      assert.deepEqual(planSettings([one, other], all)(one, settings), want);
+      const collision = collisionsOf([one, other]).get(one);
+      assert.deepEqual(planSettings(collision, settings, all), want);
     });
   }
 });

@@ -9,6 +9,7 @@ import { assertNever, type Ifindex, type Ipv4 } from "@mnm/proto/net";
 import type { Link, LinkSettings } from "../link/index.js";
 import { type LinkRef, linkRefOf } from "../link/index.js";
 import { MAIN, type RoutingPlan, type WantedAddress, type WantedRoute } from "../plan/index.js";
+import { isUplinkTable } from "../uplink/index.js";
 import { type ObjectKey, operationKey, wantedRuleOf } from "./keys.js";
 import type { Operation } from "./operation.js";
 import { type KernelAddress, type KernelRoute, type KernelRule, MNM_PROTOCOL } from "./snapshot.js";
@@ -109,7 +110,9 @@ export function inOrder(
   const isPut = ({ kind }: Operation) => kind.startsWith("put");
   const puts = [...operations.filter(isPut), ...temporary];
   const deletes = [
-    ...temporary.map(({ link, route }): Operation => ({ kind: "delete-route", link, route })),
+    ...temporary.map(
+      ({ link, route }): Operation => ({ kind: "delete-route", link, type: "unicast", route }),
+    ),
     ...operations.filter((operation) => !isPut(operation) && !homes.has(operationKey(operation))),
   ];
   const foreign = new Set(
@@ -255,13 +258,26 @@ function temporaryDefaults(
 
 type PutRoute = Operation & { kind: "put-route" };
 
+/**
+ * An unreachable, blackhole or throw route has no link in the kernel, and outlives the one whose
+ * table it was put into: the helper takes away those in the tables of uplinks. A unicast one without
+ * a link that is there has several, or its end is on the way.
+ */
+function surplusRoute(route: KernelRoute, { links }: KernelView): readonly Operation[] {
+  const { type, table, ifindex } = route;
+  if (type === "other") return [];
+  // Another program's with our number: no run of ours had more in main than defaults.
+  if (table === MAIN && route.destination.length > 0) return [];
+  const link = ifindex === undefined ? undefined : links.get(ifindex);
+  const canGo = link !== undefined || (type !== "unicast" && isUplinkTable(table));
+  const ref = link === undefined ? undefined : linkRefOf(link);
+  return canGo ? [{ kind: "delete-route", link: ref, type, route }] : [];
+}
+
 /** What of ours is there and not wanted. Its link may be gone by now: then it cannot be named. */
 function surplus(key: ObjectKey, kernel: KernelView): readonly Operation[] | undefined {
   const route = kernel.routes.get(key);
-  if (route?.protocol === MNM_PROTOCOL) {
-    const link = route.ifindex === undefined ? undefined : kernel.links.get(route.ifindex);
-    return link === undefined ? [] : [{ kind: "delete-route", link: linkRefOf(link), route }];
-  }
+  if (route?.protocol === MNM_PROTOCOL) return surplusRoute(route, kernel);
   const rule = kernel.rules.get(key);
   if (rule?.protocol === MNM_PROTOCOL) {
     const shape = wantedRuleOf(rule);

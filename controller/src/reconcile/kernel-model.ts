@@ -27,7 +27,7 @@ import {
   type KernelSnapshot,
   MNM_PROTOCOL,
 } from "./snapshot.js";
-import { AddressTable, LinkTable, RouteTable, Table } from "./tables.js";
+import { AddressTable, LinkTable, RouteTable, Table, Touched } from "./tables.js";
 
 /** What a change of the model means to those who watch links and addresses. */
 export type ModelChange =
@@ -47,15 +47,20 @@ interface Owned {
 }
 
 export class KernelModel implements KernelView {
-  readonly #touched = new Set<ObjectKey>();
+  readonly #touched = new Touched();
   readonly links = new LinkTable(this.#touched);
   readonly addresses = new AddressTable(this.#touched);
   readonly routes = new RouteTable(this.#touched);
   readonly rules = new Table<KernelRule>(this.#touched);
   rpFilterAll = 0;
   routesAreStale = false;
-  /** Keys of operations that were sent and neither answered nor seen in a notification. */
-  readonly #expected = new Set<ObjectKey>();
+  /**
+   * How many operations were sent for a key and neither answered nor seen in a notification. An
+   * exchange of metrics puts a route and deletes it in one batch.
+   */
+  readonly #expected = new Map<ObjectKey, number>();
+  /** Those that were under way when everything was read: nobody knows whether that was before or after. */
+  readonly #straddling = new Set<ObjectKey>();
 
   apply(notification: KernelNotification): readonly ModelChange[] {
     const { requester } = notification;
@@ -98,9 +103,10 @@ export class KernelModel implements KernelView {
     }
     for (const link of snapshot.links) changes.push(...this.#putLink(link));
     changes.push(...this.#replaceAddresses(snapshot.addresses));
-    changes.push(...replaceAll(this.rules, snapshot.rules, kernelRuleKey));
+    changes.push(...this.#replaceAll(this.rules, snapshot.rules, kernelRuleKey));
     changes.push(...this.replaceRoutes(snapshot.routes));
     this.rpFilterAll = snapshot.rpFilterAll;
+    for (const key of this.#expected.keys()) this.#straddling.add(key);
     this.#expected.clear();
     return changes;
   }
@@ -108,19 +114,30 @@ export class KernelModel implements KernelView {
   /** Takes a complete dump of the routes as the truth. */
   replaceRoutes(routes: readonly KernelRoute[]): readonly ModelChange[] {
     this.routesAreStale = false;
-    return replaceAll(this.routes, routes, (route) => routeKey(route, route.tos));
+    return this.#replaceAll(this.routes, routes, (route) => routeKey(route, route.tos));
   }
 
   /** The keys of objects that may have changed since this was last asked; links by their settings. */
   takeTouched(): readonly ObjectKey[] {
-    const touched = [...this.#touched];
-    this.#touched.clear();
+    const touched = [...this.#touched.keys];
+    this.#touched.keys.clear();
+    return touched;
+  }
+
+  /** The links that changed since this was last asked, or an address of which did. */
+  takeTouchedLinks(): readonly Ifindex[] {
+    const touched = [...this.#touched.links];
+    this.#touched.links.clear();
     return touched;
   }
 
   /** Says that these operations are under way. */
   expect(operations: readonly Operation[]): void {
-    for (const operation of operations) this.#expected.add(operationKey(operation));
+    this.#straddling.clear();
+    for (const operation of operations) {
+      const key = operationKey(operation);
+      this.#expected.set(key, (this.#expected.get(key) ?? 0) + 1);
+    }
   }
 
   /**
@@ -129,7 +146,7 @@ export class KernelModel implements KernelView {
    */
   conclude(operation: Operation, isDone: boolean): readonly ModelChange[] {
     const key = operationKey(operation);
-    const isUnseen = this.#expected.delete(key);
+    const isUnseen = this.#tick(key);
     if (!isDone || !isUnseen) return [];
     const before = this.addresses.get(key);
     if (operation.kind === "put-settings") return this.#predictLink(operation);
@@ -167,7 +184,7 @@ export class KernelModel implements KernelView {
     const key = settingsKey(link.ifindex);
     const isSet = JSON.stringify(before.settings) !== JSON.stringify(link.settings);
     // Other changes of the link may come in between: they are no answer to what is expected.
-    const isOurDoing = (isSet || before.adminUp !== link.adminUp) && this.#expected.delete(key);
+    const isOurDoing = (isSet || before.adminUp !== link.adminUp) && this.#see(key);
     const change = { kind: "link-changed", before, link } as const;
     return isSet && !isOurDoing ? [change, { kind: "disturbed", key }] : [change];
   }
@@ -176,7 +193,7 @@ export class KernelModel implements KernelView {
     const link = this.links.get(ifindex);
     if (link === undefined) return [];
     this.#markStaleVia(ifindex);
-    const orphans = [...this.addresses.values()].filter((address) => address.ifindex === ifindex);
+    const orphans = this.addresses.of(ifindex);
     const changes = orphans.flatMap((address) => this.#dropAddress(address));
     this.links.delete(ifindex);
     return [...changes, { kind: "link-removed", link }];
@@ -191,7 +208,7 @@ export class KernelModel implements KernelView {
 
   #removeAddress(address: KernelAddress): readonly ModelChange[] {
     const key = keyOfAddress(address);
-    const isUnexpected = !this.#expected.delete(key) && this.addresses.get(key) !== undefined;
+    const isUnexpected = !this.#see(key) && this.addresses.get(key) !== undefined;
     const changes = this.#dropAddress(address);
     return isUnexpected && address.protocol === MNM_PROTOCOL
       ? [...changes, { kind: "disturbed", key }]
@@ -201,8 +218,10 @@ export class KernelModel implements KernelView {
   #dropAddress(address: KernelAddress): readonly ModelChange[] {
     if (!this.addresses.delete(keyOfAddress(address))) return [];
     // fib_sync_down_addr takes the routes that prefer this source, and the last address of a link
-    // takes all of its routes.
-    this.#markStaleVia(address.ifindex);
+    // takes all of its routes (fib_inetaddr_event).
+    const { ifindex } = address;
+    if (this.addresses.of(ifindex).length === 0) this.#markStaleVia(ifindex);
+    else this.#markStaleVia(ifindex, ({ preferredSource }) => preferredSource === address.address);
     return [{ kind: "address-removed", address }];
   }
 
@@ -237,7 +256,7 @@ export class KernelModel implements KernelView {
   #put<T extends Owned>(map: Map<ObjectKey, T>, key: ObjectKey, value: T): readonly ModelChange[] {
     const before = map.get(key);
     map.set(key, value);
-    const isOurDoing = this.#expected.delete(key);
+    const isOurDoing = this.#see(key);
     return before?.protocol === MNM_PROTOCOL && !isOurDoing && !isSame(before, value)
       ? [{ kind: "disturbed", key }]
       : [];
@@ -251,14 +270,53 @@ export class KernelModel implements KernelView {
     const existing = map.get(key);
     if (existing === undefined || existing.protocol !== protocol) return [];
     map.delete(key);
-    const isOurDoing = this.#expected.delete(key);
+    const isOurDoing = this.#see(key);
     if (protocol !== MNM_PROTOCOL) return [{ kind: "freed", key }];
     return isOurDoing ? [] : [{ kind: "disturbed", key }];
   }
 
-  #markStaleVia(ifindex: Ifindex): void {
-    if (this.routesAreStale) return;
-    this.routesAreStale = [...this.routes.values()].some((route) => route.ifindex === ifindex);
+  #replaceAll<T extends Owned>(
+    map: Map<ObjectKey, T>,
+    values: readonly T[],
+    keyOf: (value: T) => ObjectKey,
+  ): readonly ModelChange[] {
+    const before = new Map(map);
+    map.clear();
+    for (const value of values) {
+      const key = keyOf(value);
+      // Ours and another program's may share a key; the one that matters to the diff is ours.
+      if (map.get(key)?.protocol !== MNM_PROTOCOL) map.set(key, value);
+    }
+    return [...before].flatMap(([key, old]): readonly ModelChange[] => {
+      const now = map.get(key);
+      if (old.protocol !== MNM_PROTOCOL && now === undefined) return [{ kind: "freed", key }];
+      const isIntact = old.protocol !== MNM_PROTOCOL || (now !== undefined && isSame(old, now));
+      return isIntact || this.#isUnderWay(key) ? [] : [{ kind: "disturbed", key }];
+    });
+  }
+
+  /** A notification came: is it of an operation of ours? */
+  #see(key: ObjectKey): boolean {
+    const isStraddling = this.#straddling.delete(key);
+    return this.#tick(key) || isStraddling;
+  }
+
+  /** Counts one operation off; answers whether one was expected. */
+  #tick(key: ObjectKey): boolean {
+    const count = this.#expected.get(key);
+    if (count === undefined) return false;
+    if (count === 1) this.#expected.delete(key);
+    else this.#expected.set(key, count - 1);
+    return true;
+  }
+
+  #isUnderWay(key: ObjectKey): boolean {
+    return this.#expected.has(key) || this.#straddling.has(key);
+  }
+
+  /** @param mayGo of the routes that leave by the link: whether the kernel may have taken it */
+  #markStaleVia(ifindex: Ifindex, mayGo: (route: KernelRoute) => boolean = () => true): void {
+    this.routesAreStale ||= [...this.routes.via(ifindex)].some(mayGo);
   }
 }
 
@@ -278,26 +336,6 @@ function isAnother(before: Link, link: Link): boolean {
 
 function keyOfAddress({ ifindex, address, length }: KernelAddress): ObjectKey {
   return addressKey(ifindex, address, length);
-}
-
-function replaceAll<T extends Owned>(
-  map: Map<ObjectKey, T>,
-  values: readonly T[],
-  keyOf: (value: T) => ObjectKey,
-): readonly ModelChange[] {
-  const before = new Map(map);
-  map.clear();
-  for (const value of values) {
-    const key = keyOf(value);
-    // Ours and another program's may share a key; the one that matters to the diff is ours.
-    if (map.get(key)?.protocol !== MNM_PROTOCOL) map.set(key, value);
-  }
-  return [...before].flatMap(([key, old]): readonly ModelChange[] => {
-    const now = map.get(key);
-    if (old.protocol !== MNM_PROTOCOL && now === undefined) return [{ kind: "freed", key }];
-    const isIntact = old.protocol !== MNM_PROTOCOL || (now !== undefined && isSame(old, now));
-    return isIntact ? [] : [{ kind: "disturbed", key }];
-  });
 }
 
 /** Whether it was merely announced again. Lifetimes move by themselves and are compared elsewhere. */

@@ -1,6 +1,7 @@
 import type { Ipv4, Ipv4Prefix, PrefixLength } from "@mnm/proto/net";
 import type { LinkRef, LinkSettings } from "../link/index.js";
 import type { WantedAddress, WantedRoute, WantedRule } from "../plan/index.js";
+import type { RouteType } from "./snapshot.js";
 
 /** One change to the kernel, in the terms of the helper's contract. */
 export type Operation =
@@ -19,7 +20,13 @@ export type Operation =
       readonly length: PrefixLength;
     }
   | { readonly kind: "put-route"; readonly link: LinkRef; readonly route: WantedRoute }
-  | { readonly kind: "delete-route"; readonly link: LinkRef; readonly route: RouteIdentity }
+  | {
+      readonly kind: "delete-route";
+      /** Undefined for one that has no link in the kernel: unreachable, blackhole and throw. */
+      readonly link: LinkRef | undefined;
+      readonly type: Exclude<RouteType, "other">;
+      readonly route: RouteIdentity;
+    }
   | {
       readonly kind: "put-rule";
       readonly link: LinkRef | undefined;

@@ -4,7 +4,7 @@ import type { PrefixLength } from "@mnm/proto/net";
 import fc from "fast-check";
 import { planRouting } from "../plan/index.js";
 import { FakeKernel } from "../testing/fake-kernel.js";
-import { ip, makeLink, makeUplink } from "../testing/make.js";
+import { ip, makeLink, makeUplink, prefix } from "../testing/make.js";
 import type { Uplink } from "../uplink/index.js";
 import { diffKernel, type Operation, Reconciler, renderOperation } from "./index.js";
 
@@ -193,15 +193,15 @@ test("Reconciler comes to the same as diffKernel(), whatever happens in between"
   );
 });
 
-test("Reconciler looks at nothing when nothing changed", () => {
+test("Reconciler wants nothing done when nothing changed", () => {
   const kernel = new FakeKernel([1, 2]);
   const reconciler = new Reconciler(kernel.model);
   const uplinks = [makeUplink(1), makeUplink(2)];
-  assert.equal(reconciler.plan(uplinks), true);
+  reconciler.plan(uplinks);
   kernel.run(reconciler.ordered(reconciler.operations()));
   assert.deepEqual(reconciler.operations(), []);
-  assert.equal(reconciler.plan(uplinks), false);
-  assert.deepEqual(kernel.model.takeTouched(), []);
+  reconciler.plan(uplinks);
+  assert.deepEqual(reconciler.operations(), []);
 });
 
 function rendered(operations: readonly Operation[]): readonly string[] {
@@ -215,6 +215,22 @@ test("diffKernel() neither changes nor removes what does not carry our mark", ()
     for (const [key, object] of map) map.set(key, { ...object, protocol: 16 } as never);
   }
   assert.deepEqual(diffKernel(planRouting([]), [], kernel.model), []);
+});
+
+test("a route in main that no run of ours can have put there is not asked to be removed", () => {
+  const kernel = new FakeKernel([1]);
+  reconcile(kernel, [makeUplink(1)]);
+  const { routes } = kernel.model;
+  const ours = [...routes.values()].find(({ table }) => table === 254);
+  assert.ok(ours !== undefined);
+  const destination = prefix("198.51.100.0/24");
+  const metric = ours.metric + 1;
+  routes.set("another", { ...ours, destination });
+  routes.set("leftover", { ...ours, metric });
+  assert.deepEqual(
+    diffKernel(planRouting([makeUplink(1)]), [], kernel.model).map(renderOperation),
+    ["ip route delete default table main metric 1002 dev wan1 proto 77"],
+  );
 });
 
 test("the fence of an address that another program put there comes last and goes first", () => {
@@ -232,4 +248,33 @@ test("the fence of an address that another program put there comes last and goes
   const removing = reconcile(kernel, []).split("\n");
   assert.match(removing[1] ?? "", /10500 from 10\.1\.0\.2 unreachable/);
   assert.ok(!removing.some((line) => line.startsWith("ip address")));
+});
+
+test("what has no link in the kernel and is not wanted goes from the tables of uplinks", () => {
+  const kernel = new FakeKernel([1]);
+  reconcile(kernel, [makeUplink(1)]);
+  const { routes } = kernel.model;
+  const ours = [...routes.values()].find(({ table }) => table === 7701);
+  assert.ok(ours !== undefined);
+  const orphan = { ...ours, ifindex: undefined, gateway: undefined, preferredSource: undefined };
+  const add = (text: string, change: Partial<typeof ours>) =>
+    kernel.notice({
+      kind: "route",
+      route: { ...orphan, destination: prefix(text), ...change },
+    });
+  add("198.51.100.0/24", { type: "blackhole", table: 7705 });
+  add("198.51.100.0/25", { type: "unreachable" });
+  add("198.51.100.0/26", { type: "throw", metric: 3 });
+  // What the helper would not take away: another table, a kind it does not know, several links.
+  add("203.0.113.0/24", { type: "blackhole", table: 5000 });
+  add("203.0.113.0/25", { type: "blackhole", table: 254 });
+  add("203.0.113.0/26", { type: "other" });
+  add("203.0.113.0/27", { type: "unicast" });
+  assert.equal(
+    reconcile(kernel, [makeUplink(1)]),
+    `ip route delete blackhole 198.51.100.0/24 table 7705 proto 77
+ip route delete unreachable 198.51.100.0/25 table 7701 proto 77
+ip route delete throw 198.51.100.0/26 table 7701 metric 3 proto 77`,
+  );
+  assert.equal(reconcile(kernel, [makeUplink(1)]), "");
 });

@@ -1,8 +1,9 @@
+import type { Ifindex } from "@mnm/proto/net";
 import { ownersOfAddresses, planShared, planUplink } from "../plan/index.js";
 import type { Uplink } from "../uplink/index.js";
 import { compare, inOrder, putSettings, putsOf, type Wanted, type WantedSettings } from "./diff.js";
 import type { KernelModel } from "./kernel-model.js";
-import { type ObjectKey, operationKey } from "./keys.js";
+import { type ObjectKey, operationKey, settingsKey } from "./keys.js";
 import type { Operation } from "./operation.js";
 
 /** What one uplink wants, and whether the rules by address are among it. */
@@ -21,7 +22,7 @@ export class Reconciler {
   readonly #wanted = new Map<ObjectKey, Wanted>();
   #shares = new Map<Uplink, Share>();
   #sharedKeys: readonly ObjectKey[] = [];
-  #settings = new Map<ObjectKey, WantedSettings>();
+  readonly #settings = new Map<Ifindex, WantedSettings>();
   /** What is to be done about the keys that differ. */
   readonly #open = new Map<ObjectKey, readonly Operation[]>();
   /** Keys that the plan touched since they were last compared. */
@@ -32,27 +33,23 @@ export class Reconciler {
     this.#kernel = kernel;
   }
 
-  /**
-   * Takes the uplinks as they are now. One that is unchanged is the same object as before.
-   *
-   * Answers whether anything changed.
-   */
-  plan(uplinks: readonly Uplink[]): boolean {
+  /** Takes the uplinks as they are now. One that is unchanged is the same object as before. */
+  plan(uplinks: readonly Uplink[]): void {
     const before = this.#shares;
-    if (uplinks.length === before.size && uplinks.every((uplink) => before.has(uplink))) {
-      return false;
-    }
     const owners = ownersOfAddresses(uplinks);
     const after = new Map<Uplink, Share>();
     const changed: Uplink[] = [];
     for (const uplink of uplinks) {
       const isOwner = owners.get(uplink.addressing.address) === uplink;
       const share = before.get(uplink);
-      if (share?.isOwner === isOwner) after.set(uplink, share);
-      else changed.push(uplink);
+      const isSame = share?.isOwner === isOwner;
+      after.set(uplink, isSame ? share : { isOwner, keys: [] });
+      if (!isSame) changed.push(uplink);
     }
     // First what goes: what comes may have the same key.
-    for (const [uplink, share] of before) if (!after.has(uplink)) this.#drop(share.keys);
+    for (const [uplink, share] of before) {
+      if (after.get(uplink) !== share) this.#drop(share.keys);
+    }
     for (const uplink of changed) {
       const isOwner = owners.get(uplink.addressing.address) === uplink;
       after.set(uplink, { isOwner, keys: this.#want(putsOf(planUplink(uplink, owners))) });
@@ -62,7 +59,6 @@ export class Reconciler {
     this.#sharedKeys = this.#want(
       planShared(uplinks).map((planned) => ({ kind: "put-rule", ...planned })),
     );
-    return true;
   }
 
   wants(key: ObjectKey): boolean {
@@ -75,25 +71,23 @@ export class Reconciler {
     this.#drop(this.#sharedKeys);
     this.#shares = new Map();
     this.#sharedKeys = [];
-    for (const key of this.#settings.keys()) this.#touched.add(key);
+    for (const ifindex of this.#settings.keys()) this.#touched.add(settingsKey(ifindex));
     const { routes, rules, addresses } = this.#kernel;
     for (const map of [routes, rules, addresses])
       for (const key of map.keys()) this.#touched.add(key);
   }
 
-  /** Takes the settings that links should have now. */
-  set(settings: readonly WantedSettings[]): void {
-    const before = this.#settings;
-    this.#settings = new Map();
-    for (const wanted of settings) {
-      const put = putSettings(wanted);
-      const key = operationKey(put);
-      this.#settings.set(key, wanted);
-      this.#wanted.set(key, put);
-      if (!isSameWish(before.get(key), wanted)) this.#touched.add(key);
-      before.delete(key);
+  /** Takes the settings that a link should have now; undefined when that is nobody's business. */
+  set(ifindex: Ifindex, wanted: WantedSettings | undefined): void {
+    const key = settingsKey(ifindex);
+    const before = this.#settings.get(ifindex);
+    if (wanted === undefined) {
+      if (this.#settings.delete(ifindex)) this.#drop([key]);
+      return;
     }
-    this.#drop([...before.keys()]);
+    this.#settings.set(ifindex, wanted);
+    this.#wanted.set(key, putSettings(wanted));
+    if (!isSameWish(before, wanted)) this.#touched.add(key);
   }
 
   /** What is to be done now, in no order; {@link ordered} puts it into one. */

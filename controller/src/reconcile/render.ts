@@ -26,7 +26,7 @@ export function renderOperation(operation: Operation): string {
     case "put-route":
       return `ip route replace ${renderRoute(operation.route)}`;
     case "delete-route":
-      return `ip route delete ${renderRouteIdentity(operation.route)} dev ${operation.link.name} proto ${MNM_PROTOCOL}`;
+      return `ip route delete ${renderDeleted(operation)} proto ${MNM_PROTOCOL}`;
     case "put-rule":
       return `ip rule add ${renderRule(operation.rule)} protocol ${MNM_PROTOCOL}`;
     case "delete-rule":
@@ -47,8 +47,9 @@ export function renderObject(operation: Operation): string {
       return `address ${formatIpv4(address)}/${length} dev ${operation.link.name}`;
     }
     case "put-route":
-    case "delete-route":
       return `route ${renderRouteIdentity(operation.route)} dev ${operation.link.name}`;
+    case "delete-route":
+      return `route ${renderDeleted(operation)}`;
     case "put-rule":
     case "delete-rule":
       return `rule ${renderRule(operation.rule)}`;
@@ -87,6 +88,11 @@ function renderRoute(route: WantedRoute): string {
     ...(mtu === undefined ? [] : [`mtu ${mtu}`]),
     `proto ${MNM_PROTOCOL}`,
   ].join(" ");
+}
+
+function renderDeleted({ link, type, route }: Operation & { kind: "delete-route" }): string {
+  const identity = renderRouteIdentity(route);
+  return link === undefined ? `${type} ${identity}` : `${identity} dev ${link.name}`;
 }
 
 function renderRouteIdentity({ table, destination, metric }: RouteIdentity): string {

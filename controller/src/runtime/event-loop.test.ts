@@ -108,3 +108,22 @@ test("EventLoop takes in nothing after stop", () => {
   loop.post("late");
   assert.equal(steps, 0);
 });
+
+test("EventLoop tells for how long its machine has not acted on what is due", () => {
+  const machine = {
+    step: () => [],
+    settle: () => [],
+    deadline: (): Instant | undefined => undefined,
+  };
+  let now = 1_000;
+  const loop = new EventLoop<string, never>(machine, {
+    now: () => now as Instant,
+    wake: "wake",
+    perform: () => {},
+  });
+  assert.equal(loop.overdueMs(), 0, "nothing is due");
+  machine.deadline = () => 3_000 as Instant;
+  assert.equal(loop.overdueMs(), 0, "not yet due");
+  now = 9_500;
+  assert.equal(loop.overdueMs(), 6_500);
+});

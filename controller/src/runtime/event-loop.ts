@@ -53,6 +53,12 @@ export class EventLoop<Event, Effect> {
     if (!this.#draining) this.#drain();
   }
 
+  /** For how many milliseconds something has been due that the machine has not acted on; 0 for none. */
+  overdueMs(): number {
+    const deadline = this.#machine.deadline();
+    return deadline === undefined ? 0 : Math.max(this.#dependencies.now() - deadline, 0);
+  }
+
   /** Nothing is taken in or started after this. */
   stop(): void {
     this.#stopped = true;

@@ -64,6 +64,8 @@ export interface SimulationWatch {
    * would spend its time on audits: there are 1,440 a day.
    */
   readonly auditPatienceMs?: number;
+  /** Has the engine look at every link whenever it settles, not only at those that changed. */
+  readonly isThorough?: boolean;
 }
 
 /** The engine in virtual time, between a fake kernel and fake DHCP servers that answer at once. */
@@ -111,6 +113,10 @@ export class EngineSimulation {
 
   get status() {
     return this.#engine.status(this.#world.now as Instant);
+  }
+
+  get deadline() {
+    return this.#engine.deadline();
   }
 
   /** The texts of the events of a link since the start, for reading like a diary. */
@@ -166,11 +172,16 @@ export class EngineSimulation {
         if (steps > MOST_STEPS) throw new Error("Engine and servers go on for ever");
         for (const effect of this.#engine.step(next, now())) this.#perform(effect);
       }
-      for (const effect of this.#engine.settle(now())) this.#perform(effect);
+      this.#settle(now());
       if (this.#queue.length > 0) continue;
       this.#watch.onQuiet?.(() => this.status);
       return;
     }
+  }
+
+  #settle(now: Instant): void {
+    if (this.#watch.isThorough) this.#engine.audit();
+    for (const effect of this.#engine.settle(now)) this.#perform(effect);
   }
 
   #perform(effect: EngineEffect): void {

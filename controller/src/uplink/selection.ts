@@ -17,11 +17,12 @@ const IGNORED: Intent = { kind: "ignored" };
  * Decides whether a link is managed, and how it gets its address.
  *
  * An entry manages its link whatever its kind. Without one, hardware that can be an uplink is
- * managed: Ethernet, WLAN and WWAN by DHCP, PPP by adopting pppd's address. Virtual links and
- * ports of a bridge or bond belong to whoever made them.
+ * managed: Ethernet, WLAN and WWAN by DHCP, PPP by adopting pppd's address. Virtual links belong to
+ * whoever made them, and ports of a bridge or bond to their master, entry or not.
  */
 export function intentOf(link: Link, config: Config): Intent {
-  if (link.loopback) return IGNORED;
+  // What a port of a bridge or bond receives goes to its master: an address on it reaches nobody.
+  if (link.loopback || link.master !== undefined) return IGNORED;
   const entry = entryFor(config, link);
   const kind = linkKindOf(link);
   if (entry !== undefined) {
@@ -30,7 +31,7 @@ export function intentOf(link: Link, config: Config): Intent {
       kind === "ppp" && !entry.methodWritten ? ({ kind: "adopt" } as const) : entry.method;
     return { kind: "managed", method, entry };
   }
-  if (config.defaultMode === "ignore" || link.master !== undefined) return IGNORED;
+  if (config.defaultMode === "ignore") return IGNORED;
   switch (kind) {
     case "wired":
     case "wlan":

@@ -28,6 +28,12 @@ describe("intentOf()", () => {
       want: "ignored",
     },
     {
+      name: "ignores a port of a bridge, whatever is said",
+      link: { master: 3 },
+      text: '"*": {}',
+      want: "ignored",
+    },
+    {
       name: "ignores loopback, whatever is said",
       link: { loopback: true },
       text: '"*": {}',

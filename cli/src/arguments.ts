@@ -104,7 +104,7 @@ function countProblem(words: readonly string[], spec: CommandSpec): UsageError |
   const hint = `see mnmctl help ${spec.name}`;
   if (missing !== undefined) return { text: `mnmctl ${spec.name} needs ${missing.name}`, hint };
   const extra = words[spec.arguments.length];
-  if (extra === undefined) return undefined;
+  if (extra === undefined || spec.arguments.at(-1)?.repeated === true) return undefined;
   return { text: `mnmctl ${spec.name} has no use for ${extra}`, hint };
 }
 

@@ -12,6 +12,8 @@ export type CallFault =
   | { readonly code: "socket-permission"; readonly path: string }
   /** A socket without a listener: its program has ended. */
   | { readonly code: "socket-refused"; readonly path: string }
+  /** More wait to connect than the kernel keeps. */
+  | { readonly code: "queue-full"; readonly path: string }
   | { readonly code: "connection-lost"; readonly path: string; readonly details: string }
   | { readonly code: "deadline"; readonly path: string; readonly seconds: number }
   /** The controller is older than we are. */
@@ -47,10 +49,11 @@ export function callFaultOf(
 
 /** grpc-js tells the errno of a failed connect(2) in its text only. */
 function connectFaultOf(details: string, path: string): CallFault {
-  const [errno] = /\b(ECONNREFUSED|EACCES|ENOENT)\b/.exec(details) ?? [];
+  const [errno] = /\b(ECONNREFUSED|EACCES|ENOENT|EAGAIN)\b/.exec(details) ?? [];
   if (errno === "ECONNREFUSED") return { code: "socket-refused", path };
   if (errno === "EACCES") return { code: "socket-permission", path };
   if (errno === "ENOENT") return { code: "no-socket", path };
+  if (errno === "EAGAIN") return { code: "queue-full", path };
   return { code: "connection-lost", path, details };
 }
 
@@ -78,8 +81,10 @@ export function callFaultSentence(fault: CallFault): string {
       return `no permission to use ${fault.path}; run mnmctl as root or as a member of group mnm-admin`;
     case "socket-refused":
       return `nobody listens at ${fault.path}; the controller has ended, start mnm-controller again`;
+    case "queue-full":
+      return `too many wait to connect to ${fault.path}; try again in a moment, and see in the controller's log who it is`;
     case "connection-lost":
-      return `the connection to ${fault.path} was lost (${fault.details}); is mnm-controller running?`;
+      return `the connection to ${fault.path} was lost (${fault.details}); is mnm-controller running, and does its log say that your user asks too much?`;
     case "deadline":
       return `the controller at ${fault.path} did not answer within ${fault.seconds} s; its log may say why`;
     case "unimplemented":
@@ -101,6 +106,7 @@ export function exitCodeOf(fault: CallFault): ExitCode {
     case "not-a-socket":
     case "socket-permission":
     case "socket-refused":
+    case "queue-full":
     case "connection-lost":
     case "deadline":
       return ExitCode.unreachable;

@@ -7,10 +7,18 @@ export interface OptionSpec {
   readonly text: string;
 }
 
+/** A word of a command line. */
+export interface ArgumentSpec {
+  readonly name: string;
+  readonly required: boolean;
+  /** There may be any number of them; only the last one of a command. */
+  readonly repeated?: boolean;
+}
+
 /** A command of mnmctl. The parser, `mnmctl help` and mnmctl(1) are made from these. */
 export interface CommandSpec {
   readonly name: string;
-  readonly arguments: readonly { readonly name: string; readonly required: boolean }[];
+  readonly arguments: readonly ArgumentSpec[];
   /** One line, without full stop. */
   readonly summary: string;
   /** Paragraphs. */
@@ -142,6 +150,25 @@ export const COMMANDS = [
     examples: ["mnmctl leases"],
   },
   {
+    name: "wait-online",
+    arguments: [{ name: "LINK", required: false, repeated: true }],
+    summary: "wait until a link is usable, as mnm-wait-online.service does at boot",
+    details: [
+      "Without LINK it waits for one usable link, with --all for every managed link that has carrier. With LINK it waits for all that are named, with --any for one of them. It waits for the controller too.",
+      "The exit status is 0 as soon as that is so. When it is not in time it is 4, or 3 when the controller could not be reached.",
+    ],
+    options: [
+      { name: "any", text: "One link is enough." },
+      { name: "all", text: "All of them." },
+      {
+        name: "timeout",
+        value: "TIME",
+        text: "How long to wait: 90, 90s, 2min (the default), 1h or infinity; 0 only looks.",
+      },
+    ],
+    examples: ["mnmctl wait-online", "mnmctl wait-online --any --timeout 30s wwan0 wwan1"],
+  },
+  {
     name: "check",
     arguments: [{ name: "FILE", required: true }],
     summary: "check a configuration file without using it",
@@ -150,6 +177,17 @@ export const COMMANDS = [
     ],
     options: [],
     examples: ["mnmctl check /etc/mnm/mnm.yaml"],
+  },
+  {
+    name: "completion",
+    arguments: [{ name: "SHELL", required: true }],
+    summary: "print the completion script of a shell: bash, zsh or fish",
+    details: [
+      "Packages install them. Otherwise bash wants `source <(mnmctl completion bash)` in ~/.bashrc, zsh the same with its name in ~/.zshrc after compinit, and fish a file ~/.config/fish/completions/mnmctl.fish.",
+      "For LINK the scripts ask `mnmctl completion links`, which prints the names that the running controller knows, one a line, and nothing when there is no controller.",
+    ],
+    options: [],
+    examples: ["mnmctl completion bash", "mnmctl completion links"],
   },
   {
     name: "version",
@@ -177,7 +215,7 @@ export const EXIT_STATUS: readonly { readonly code: number; readonly text: strin
   { code: 1, text: "refused or failed" },
   { code: 2, text: "the command line is wrong" },
   { code: 3, text: "the controller is not reachable" },
-  { code: 4, text: "status: no link is usable" },
+  { code: 4, text: "status: no link is usable; wait-online: not in time" },
   { code: 5, text: "reserved: a configuration waits to be confirmed" },
   { code: 6, text: "status: another program keeps changing what is MNM's" },
 ];
@@ -197,6 +235,9 @@ export function usageOf(spec: CommandSpec): string {
   const options = spec.options.map(({ name, value }) =>
     value === undefined ? `[--${name}]` : `[--${name} ${value}]`,
   );
-  const words = spec.arguments.map(({ name, required }) => (required ? name : `[${name}]`));
+  const words = spec.arguments.map(({ name, required, repeated }) => {
+    const word = repeated === true ? `${name}...` : name;
+    return required ? word : `[${word}]`;
+  });
   return ["mnmctl", spec.name, ...options, ...words].join(" ");
 }

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { access, stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { Client, credentials, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { err, ok, type Result } from "@mnm/proto/net";
 import {
@@ -26,7 +27,15 @@ export type StreamEnd =
 
 export type StreamItem = NonNullable<SubscribeResponse["item"]>;
 
+interface CallOptions {
+  /** How long an answer is waited for; 5 s without it. */
+  readonly deadlineSec?: number;
+}
+
 const DEADLINE_SEC = 5;
+
+/** A queue of connections is full for some milliseconds at a time, whoever floods it. */
+const QUEUE_RETRY_MS = 5;
 
 /** 2,000 links of some kilobytes: a status larger than gRPC's 4 MB is possible. */
 const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
@@ -44,11 +53,17 @@ export async function withController<T>(
   const path = resolve(socket);
   const obstacle = await obstacleAt(path);
   if (obstacle !== undefined) return err(obstacle);
-  const controller = new Controller({ path });
-  try {
-    return await use(controller);
-  } finally {
-    controller.close();
+  const giveUpMs = Date.now() + DEADLINE_SEC * 1000;
+  for (;;) {
+    const controller = new Controller({ path });
+    try {
+      const result = await use(controller);
+      const mayPass = !result.ok && result.error.code === "queue-full" && Date.now() < giveUpMs;
+      if (!mayPass) return result;
+    } finally {
+      controller.close();
+    }
+    await delay(QUEUE_RETRY_MS);
   }
 }
 
@@ -57,8 +72,9 @@ export function callOnce<Request, Response>(
   socket: string,
   method: UnaryMethod<Request, Response>,
   request: Request,
+  options?: CallOptions,
 ): Promise<Result<Response, CallFault>> {
-  return withController(socket, (controller) => controller.call(method, request));
+  return withController(socket, (controller) => controller.call(method, request, options));
 }
 
 export class Controller {
@@ -76,14 +92,15 @@ export class Controller {
   call<Request, Response>(
     method: UnaryMethod<Request, Response>,
     request: Request,
+    { deadlineSec = DEADLINE_SEC }: CallOptions = {},
   ): Promise<Result<Response, CallFault>> {
     return new Promise((settle) => {
       const answer = (error: ServiceError | null, response: Response | undefined) => {
         if (error === null && response !== undefined) settle(ok(response));
-        else settle(err(this.#faultOf(error)));
+        else settle(err(this.#faultOf(error, deadlineSec)));
       };
       const { path, requestSerialize, responseDeserialize } = method;
-      const options = { deadline: Date.now() + DEADLINE_SEC * 1000 };
+      const options = { deadline: Date.now() + deadlineSec * 1000 };
       this.#client.makeUnaryRequest(
         path,
         requestSerialize,
@@ -138,8 +155,8 @@ export class Controller {
     this.#client.close();
   }
 
-  #faultOf(error: ServiceError | null): CallFault {
-    if (error !== null) return callFaultOf(error, { path: this.#path, seconds: DEADLINE_SEC });
+  #faultOf(error: ServiceError | null, seconds: number = DEADLINE_SEC): CallFault {
+    if (error !== null) return callFaultOf(error, { path: this.#path, seconds });
     return { code: "connection-lost", path: this.#path, details: "the stream ended" };
   }
 }

@@ -8,7 +8,7 @@ export const ExitCode = {
   usage: 2,
   /** The controller is not reachable. */
   unreachable: 3,
-  /** `status`: no link is usable. */
+  /** `status`: no link is usable. `wait-online`: not in time. */
   noUplink: 4,
   /** `status`: another program keeps changing what is MNM's. */
   contended: 6,

@@ -21,6 +21,8 @@ const LOADERS: Readonly<Record<Exclude<CommandName, "help">, () => Promise<Comma
   reload: async () => (await import("./commands/reload.js")).reload,
   leases: async () => (await import("./commands/leases.js")).leases,
   check: async () => (await import("./commands/check.js")).check,
+  "wait-online": async () => (await import("./commands/wait-online.js")).waitOnline,
+  completion: async () => (await import("./commands/completion.js")).completion,
   version: async () => (await import("./commands/version.js")).version,
 };
 

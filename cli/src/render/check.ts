@@ -14,6 +14,9 @@ export function checkPage(file: string, config: Config): readonly Line[] {
     ...config.links.map((entry): Line => [`  ${entry.label.padEnd(width)}  ${planOf(entry)}`]),
     [`  ${"other links".padEnd(width)}  ${others}`],
     [`  ${"on stop".padEnd(width)}  ${STOPS[config.onStop]}`],
+    ...(config.legacyBroadcast
+      ? [[`  ${"broadcast".padEnd(width)}  programs made for MULTI are told of uplinks`]]
+      : []),
     ...(config.unique ? [[`  ${"unique".padEnd(width)}  no address is used twice`]] : []),
   ];
 }

@@ -10,6 +10,7 @@ const HINTS: ReadonlyMap<Fault_Code, string> = new Map([
   [Fault_Code.BAD_CONFIG, "correct it and reload again; the old configuration is in force"],
   [Fault_Code.SLOW_SUBSCRIBER, "read faster, or ask for fewer kinds of events"],
   [Fault_Code.INTERNAL, "the controller's log has more"],
+  [Fault_Code.TOO_MUCH, "wait a moment, or ask as root or as a member of group mnm-admin"],
   [Fault_Code.TIMEOUT, "mnmctl status shows whether it came later"],
 ]);
 

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 NODE_MODULES := node_modules/.package-lock.json
 WORKSPACES := proto helper controller cli test
 
-.PHONY: help build bench demo demo-down test unit e2e check fuzz soak generate packages clean
+.PHONY: help build bench demo demo-down test unit e2e check fuzz soak deb tarball generate packages clean
 
 help: ## This list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,12 @@ soak: build ## kill -9 200 + 200 times, a minute of idling, 20 minutes of churn 
 bench: build ## MNM beside its peers (ONLY=hotplug,idle N=8 RUNS=20 PEERS=mnm,dhcpcd QUICK=1 MULTI_BINARY=)
 	@scripts/packages.sh gcc libc6-dev
 	@node --enable-source-maps bench/dist/main.js
+
+deb: build ## dist/deb/mnm_VERSION_ARCH.deb (ARCH=amd64 or arm64, else that of this machine)
+	@node scripts/package/deb.mjs $(if $(ARCH),--arch $(ARCH))
+
+tarball: build ## dist/mnm-VERSION-ARCH.tar.gz, with install.sh, for other distributions (ARCH= likewise)
+	@node scripts/package/tarball.mjs $(if $(ARCH),--arch $(ARCH))
 
 generate: $(NODE_MODULES) ## Generates proto/src/gen from proto/
 	@npm run --silent generate

@@ -2,8 +2,8 @@
 # Installs the Debian packages that the tests need, and those named. Without root it says which are missing, and fails.
 set -euo pipefail
 needed=(
-  dnsmasq-base iproute2 nftables iputils-ping libcap-ng-utils util-linux systemd python3-minimal
-  faketime tcpdump isc-dhcp-server isc-dhcp-relay kea-dhcp4-server
+  dnsmasq-base iproute2 nftables iputils-ping libcap-ng-utils libcap2-bin util-linux systemd systemd-container python3-minimal
+  python3-seccomp faketime tcpdump zsh fish isc-dhcp-server isc-dhcp-relay kea-dhcp4-server
 )
 needed+=("$@")
 # Installing these also enables them, for this machine's own network. The tests want only the programs.

@@ -26,7 +26,7 @@ test("-d runs in the background, -l logs there, and MULTI's file is read as it s
   await lab.startHelper();
   const file = `${lab.launcher.stateDirectory}/mnm.log`;
   const args = ["-d", "-u", "-l", file];
-  const parent = await lab.startController({ wait: false, args, config: MULTI });
+  const parent = await lab.startController({ wait: false, args, config: MULTI, confined: false });
   assert.equal((await parent.exited()).code, 0, parent.log());
   const pid = await backgroundPid(lab);
   assert.ok(pid !== undefined, "a process in the background");
@@ -51,7 +51,7 @@ test("-d runs in the background, -l logs there, and MULTI's file is read as it s
 test("-d tells of a start that fails", async () => {
   await using lab = await Lab.create({ uplinks: 1 });
   const args = ["-d", "-l", "/nonexistent/mnm.log"];
-  const parent = await lab.startController({ wait: false, args });
+  const parent = await lab.startController({ wait: false, args, confined: false });
   assert.equal((await parent.exited()).code, 1);
   assert.match(parent.log(), /log file \/nonexistent\/mnm\.log cannot be opened/);
 });

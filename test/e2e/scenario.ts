@@ -1,4 +1,4 @@
-import { type ClientReadableStream, credentials } from "@grpc/grpc-js";
+import { type ChannelOptions, type ClientReadableStream, credentials } from "@grpc/grpc-js";
 import {
   type Event,
   EventKind,
@@ -119,16 +119,18 @@ export class Scenario implements AsyncDisposable {
     options: LabOptions & {
       readonly usable?: number;
       readonly controller?: StartOptions;
+      readonly helper?: StartOptions;
       /** What the lab needs before the programs start. */
       readonly prepare?: (lab: Lab) => Promise<void>;
     },
   ): Promise<Scenario> {
-    const { usable = options.uplinks, controller: start = {}, prepare, ...labOptions } = options;
+    const { usable = options.uplinks, prepare, ...others } = options;
+    const { controller: start = {}, helper: startHelper = {}, ...labOptions } = others;
     const lab = await Lab.create(labOptions);
     try {
       await prepare?.(lab);
       const [helper, controller] = await Promise.all([
-        lab.startHelper(),
+        lab.startHelper(startHelper),
         lab.startController(start),
       ]);
       const scenario = new Scenario(lab, helper, controller);
@@ -180,12 +182,13 @@ export class Scenario implements AsyncDisposable {
   }
 }
 
-export function clientOf(lab: Lab): NetworkManagerClient {
+export function clientOf(lab: Lab, options: ChannelOptions = {}): NetworkManagerClient {
   const target = `unix:${lab.launcher.controllerSocket}`;
   return new NetworkManagerClient(target, credentials.createInsecure(), {
     "grpc.use_local_subchannel_pool": 1,
     "grpc.initial_reconnect_backoff_ms": 50,
     "grpc.max_reconnect_backoff_ms": 100,
+    ...options,
   });
 }
 

@@ -18,7 +18,8 @@ function withWallClock(offset: string): StartOptions {
 
 function withFakeTime(...settings: readonly string[]): StartOptions {
   const fake = [`LD_PRELOAD=${LIBRARY}`, "FAKETIME_DONT_FAKE_MONOTONIC=1", ...settings];
-  return { nodeRunBy: ["env", ...fake] };
+  // libfaketime itself calls link(2).
+  return { nodeRunBy: ["env", ...fake], confined: false };
 }
 
 const YEARS = ["+365d", "-365d"] as const;
@@ -75,7 +76,7 @@ describe("a wall clock that is a year off", { skip }, () => {
     for (const [turn, year] of YEARS.entries()) {
       writeFileSync(clock, year);
       const had = onlyLink(await usableStatus(lab)).lease?.expiresInSec ?? 0;
-      assert.ok(had > 3500 && had <= (before.lease?.expiresInSec ?? 0), `${had} s left`);
+      assert.ok(had > 3500 && had <= 3600, `${had} s left`);
       assert.equal((await lab.mnmctl("renew", "wan0")).code, 0);
       const renewed = (status: Status) => sent(onlyLink(status), "request") === turn + 1;
       const link = onlyLink(await statusWhen(lab, renewed, "a renewal"));

@@ -9,6 +9,9 @@ import { run } from "./run.js";
 
 const UPLINKS = 3;
 
+/** A demo asks for no package that a test may ask for. */
+const UNCONFINED = { confined: false };
+
 const [flag] = process.argv.slice(2);
 const keep = flag === "--keep";
 if (process.getuid?.() !== 0) process.exit(inNamespaces());
@@ -89,11 +92,11 @@ async function buildLab(): Promise<Lab> {
 async function startPrograms(lab: Lab, programs: Program[]): Promise<void> {
   const { identities } = lab.launcher;
   heading("The helper: two capabilities, and no decision of its own");
-  const helper = await lab.startHelper();
+  const helper = await lab.startHelper(UNCONFINED);
   programs.push(helper);
   describe(helper);
   heading("The controller: every decision, and no privilege at all");
-  const controller = await lab.startController();
+  const controller = await lab.startController(UNCONFINED);
   programs.push(controller);
   describe(controller);
   if (!identities.separate) {

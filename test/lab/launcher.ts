@@ -1,5 +1,6 @@
 import { chownSync, copyFileSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
+import { confine, limitsOf, nodeFlagsOf } from "./confinement.js";
 import {
   controllerPrivileges,
   helperPrivileges,
@@ -24,6 +25,11 @@ export interface StartOptions {
   readonly runBy?: readonly string[];
   /** A command that runs node, as the program's own user: `env NAME=VALUE`. */
   readonly nodeRunBy?: readonly string[];
+  /**
+   * False: node without the flags and the system call filter of the program's unit, as where the
+   * tools for the latter are not to be asked for.
+   */
+  readonly confined?: boolean;
   /** False: returns as soon as the process exists, without waiting for its socket. */
   readonly wait?: boolean;
 }
@@ -98,9 +104,11 @@ export class Launcher {
     const socket = name === "mnm-helper" ? this.helperSocket : this.controllerSocket;
     const before = createdAt(socket);
     const [node, file, ...show] = this.#reachable(script);
-    const all = [...(options.nodeArgs ?? []), file, ...args, ...(options.args ?? [])];
-    const { runBy = [], nodeRunBy = [] } = options;
-    const command = [...show, ...runBy, ...privileges, ...nodeRunBy, node, ...all];
+    const { runBy = [], nodeRunBy = [], confined = true } = options;
+    const filter = confined ? confine(limitsOf(name, { ownSocket: true })) : [];
+    const nodeArgs = [...(confined ? nodeFlagsOf(name) : []), ...(options.nodeArgs ?? [])];
+    const all = [...nodeArgs, file, ...args, ...(options.args ?? [])];
+    const command = [...show, ...runBy, ...privileges, ...filter, ...nodeRunBy, node, ...all];
     const program = this.#host.start(name, command, { ...process.env, ...options.env });
     if (options.wait === false) return program;
     // A killed program leaves its socket behind: only another one counts.

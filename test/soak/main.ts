@@ -1,11 +1,8 @@
 // `make soak`: both programs through a long time of real churn; fails when anything of theirs grows.
 // DURATION= seconds, SEED= repeats a run.
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { randomFrom, seedOf } from "../e2e/churn.js";
 import { CrashScene, epochMs } from "../e2e/crash-scene.js";
-import { REPOSITORY } from "../lab/identity.js";
 import type { StartOptions } from "../lab/index.js";
 import { type Holding, holdingOf, kernelObjects, type Rise, riseOf } from "./samples.js";
 import { Visitors } from "./visitors.js";
@@ -44,7 +41,7 @@ const random = randomFrom(seed);
 console.log(`soak: ${DURATION_SEC} s of churn with ${UPLINKS} uplinks, SEED=${seed}`);
 await using scene = await CrashScene.start(random, {
   uplinks: UPLINKS,
-  start: { helper: asInstalled("mnm-helper"), controller: asInstalled("mnm-controller") },
+  start: { helper: collectable(), controller: collectable() },
 });
 const visitors = new Visitors(scene.lab, random);
 const samples: Sample[] = [];
@@ -70,14 +67,11 @@ for (const complaint of complaints) console.error(`FAILED: ${complaint}`);
 if (complaints.length > 0) process.exitCode = 1;
 else console.log("ok: nothing grows");
 
-/** Started with the flags of its systemd unit, and so that SIGUSR2 makes it collect its garbage. */
-function asInstalled(name: string): StartOptions {
-  const unit = readFileSync(join(REPOSITORY, "systemd", `${name}.service`), "utf8");
-  const [, flags = ""] = /^ExecStart=\/usr\/bin\/node(( --\S+)*) /m.exec(unit) ?? [];
+/** SIGUSR2 makes it collect its garbage. */
+function collectable(): StartOptions {
   const script = 'process.on("SIGUSR2", () => gc())';
   const collect = `data:text/javascript,${encodeURIComponent(script)}`;
-  const nodeArgs = flags.split(" ").filter((flag) => flag !== "");
-  return { nodeArgs: [...nodeArgs, "--expose-gc", "--import", collect] };
+  return { nodeArgs: ["--expose-gc", "--import", collect] };
 }
 
 async function churnUntil(end: number): Promise<void> {

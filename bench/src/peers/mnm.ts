@@ -24,12 +24,15 @@ export const MNM: Peer = {
     const programs = await Promise.all([
       lab.startHelper({
         runBy: [tools.stamp, helper, "-l", helperSocket],
-        nodeArgs: nodeArgsOf("mnm-helper"),
+        ...asByUnit("mnm-helper"),
+        // No peer is measured under its unit's filter.
+        confined: false,
         wait: false,
       }),
       lab.startController({
         runBy: [tools.stamp, controller],
-        nodeArgs: nodeArgsOf("mnm-controller"),
+        ...asByUnit("mnm-controller"),
+        confined: false,
         wait: false,
       }),
     ]);
@@ -38,11 +41,13 @@ export const MNM: Peer = {
   },
 };
 
-/** What the unit gives to node before the program's file. */
-function nodeArgsOf(program: string): readonly string[] {
+/** What the unit gives to node before the program's file, and to its environment. */
+function asByUnit(program: string) {
   const unit = readFileSync(`${SYSTEMD}/${program}.service`, "utf8");
   const command = /^ExecStart=(.*)$/m.exec(unit)?.[1]?.split(" ") ?? [];
   const file = command.findIndex((word) => word.endsWith(`${program}.js`));
   if (file < 1) throw new Error(`${program}.service starts no ${program}.js`);
-  return command.slice(1, file);
+  const variables = [...unit.matchAll(/^Environment=(\w+)=(\S+)$/gm)];
+  const env = Object.fromEntries(variables.map(([, name = "", value = ""]) => [name, value]));
+  return { nodeArgs: command.slice(1, file), env };
 }

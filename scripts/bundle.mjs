@@ -7,7 +7,7 @@ import { build } from "esbuild";
 const programs = [
   // Of netlink it uses the formatters alone, which are plain JavaScript: bundled, it starts 25 ms
   // earlier, and netlink's native part is not even loaded next to the capabilities.
-  { name: "mnm-helper", entry: "helper/src/main.ts", external: ["koffi"] },
+  { name: "mnm-helper", entry: "helper/src/start/main.ts", external: ["koffi"] },
   // Reflection finds its .proto files by its own place in node_modules, and is loaded only when
   // somebody asks for it.
   {
@@ -26,6 +26,8 @@ for (const { name } of programs) {
   copyFileSync("scripts/launch.cjs", program);
   chmodSync(program, 0o755);
 }
+writeFileSync("dist/mnm-helper", helperLauncher());
+chmodSync("dist/mnm-helper", 0o755);
 // What a package has to carry and to give credit for: scripts/package.
 const modules = { bundled: filesOf(bundled), beside: await besideTheBundles() };
 writeFileSync("dist/modules.json", `${JSON.stringify(modules, undefined, 2)}\n`);
@@ -80,6 +82,13 @@ async function besideTheBundles() {
 function filesOf(metafiles) {
   const inputs = new Set(metafiles.flatMap(({ inputs }) => Object.keys(inputs)));
   return [...inputs].filter((path) => path.startsWith("node_modules/")).sort();
+}
+
+/** The command that people start the helper by: with Node's options of its unit. */
+function helperLauncher() {
+  const options = nodeFlagsOf("mnm-helper").join(" ");
+  const script = readFileSync("helper/bin/mnm-helper.sh", "utf8");
+  return script.replace("@NODE@", process.execPath).replace("@OPTIONS@", options);
 }
 
 /** A code cache is for one Node and its flags, those of the program's unit. */

@@ -3,9 +3,9 @@ import {
   type OperationResult,
   OperationResult_Outcome as Outcome,
 } from "@mnm/proto/helper";
-import { assertNever, formatIpv4, ipv4FromUint32 } from "@mnm/proto/net";
+import { formatIpv4, ipv4FromUint32 } from "@mnm/proto/net";
 import { KernelFacts } from "./facts.js";
-import { attempt, encodeFault, HelperError } from "./fault.js";
+import { attempt, demand, encodeFault } from "./fault.js";
 import { log } from "./log.js";
 import { deleteAddress, putAddress } from "./operations/address.js";
 import type { OperationContext } from "./operations/check.js";
@@ -54,27 +54,23 @@ export function isDone({ outcome }: OperationResult): boolean {
   return outcome === Outcome.DONE;
 }
 
-function perform(change: Operation["change"], context: OperationContext): unknown {
-  switch (change?.$case) {
-    case undefined:
-      throw new HelperError("malformed", "change must be present and known", { field: "change" });
-    case "putAddress":
-      return putAddress(change.value, context);
-    case "deleteAddress":
-      return deleteAddress(change.value, context);
-    case "putRoute":
-      return putRoute(change.value, context);
-    case "deleteRoute":
-      return deleteRoute(change.value, context);
-    case "putRule":
-      return putRule(change.value, context);
-    case "deleteRule":
-      return deleteRule(change.value, context);
-    case "putLinkSettings":
-      return putLinkSettings(change.value, context);
-    default:
-      return assertNever(change);
-  }
+function perform(change: Operation["change"], context: OperationContext): void {
+  demand(change !== undefined, "malformed", "change", "present and known");
+  dispatch(VERBS, change, context);
+}
+
+const VERBS = {
+  ...{ putAddress, deleteAddress, putRoute, deleteRoute, putRule, deleteRule },
+  putLinkSettings,
+};
+
+/** Runs what there is for the case of a oneof; that there is something for each, the types say. */
+export function dispatch<Requests, Name extends keyof Requests, Rest extends unknown[], Outcome>(
+  verbs: { readonly [Each in keyof Requests]: (request: Requests[Each], ...rest: Rest) => Outcome },
+  of: { [Each in keyof Requests]: { readonly $case: Each; readonly value: Requests[Each] } }[Name],
+  ...rest: Rest
+): Outcome {
+  return verbs[of.$case](of.value, ...rest);
 }
 
 const ADDRESSES = `address addresses broadcast peer network gateway preferredSource from server

@@ -1,5 +1,5 @@
 import type { ArpMessage, ArpWatch, LinkRef } from "@mnm/proto/helper";
-import { ByteWriter } from "@mnm/proto/net";
+import { encodeArpRequest } from "@mnm/proto/net";
 import { demand, HelperError } from "./fault.js";
 import * as check from "./operations/check.js";
 import { AS_FRAME, ETH_P, sendPacket } from "./send-packet.js";
@@ -17,19 +17,18 @@ export function checkArpWatch(watch: ArpWatch, context: check.CheckContext) {
 /** Who asks for whom, and which station is to hear it (undefined: all). RFC 5227 §1.1, RFC 4436 §2.1. */
 export function checkArpMessage({ link: ref, kind }: ArpMessage, context: check.CheckContext) {
   const link = checkArpLink(ref, context);
-  const own = { link, facts: context.facts };
   switch (kind?.$case) {
     case "probe": {
       const target = check.checkUnicast("target", kind.value.target);
       return { link, sender: 0, target, station: undefined };
     }
     case "announcement": {
-      const address = check.checkOwn("address", kind.value.address, own);
+      const address = check.checkOwn("address", kind.value.address, link, context);
       return { link, sender: address, target: address, station: undefined };
     }
     case "request": {
       const { gateway, gatewayMac } = kind.value;
-      const sender = check.checkOwn("sender", kind.value.sender, own);
+      const sender = check.checkOwn("sender", kind.value.sender, link, context);
       const target = checkGateway(gateway, link, context);
       return { link, sender, target, station: checkStation(gatewayMac) };
     }
@@ -41,28 +40,16 @@ export function checkArpMessage({ link: ref, kind }: ArpMessage, context: check.
 /** Throws HelperError when the kernel refuses. */
 export function sendArpMessage(message: ReturnType<typeof checkArpMessage>): void {
   const { link, sender, target, station } = message;
-  const packet = new ByteWriter(28)
-    // A request for IPv4 on Ethernet, with addresses of six and four bytes.
-    .u32(0x0001_0800)
-    .u32(0x0604_0001)
-    .bytes(link.mac)
-    .u32(sender)
-    .zeros(6)
-    .u32(target)
-    .finish();
+  const packet = encodeArpRequest({ senderMac: link.mac, sender, target });
   sendPacket(link.ifindex, AS_FRAME, packet, linkAddress(link.ifindex, ETH_P.ARP, station));
 }
 
 /** The gateway of a route of ours: whom else a host may ask for is not our caller's to say. */
-function checkGateway(
-  gateway: number,
-  { ifindex }: check.CheckedLink,
-  { allow, facts }: check.CheckContext,
-): number {
+function checkGateway(gateway: number, link: check.CheckedLink, context: check.CheckContext) {
   const target = check.checkUnicast("gateway", gateway);
-  const isOurs = facts
-    .ownRoutesBy(ifindex)
-    .some((route) => check.isOwnTable(allow, route.table) && route.gateway === target);
+  const isOurs = context.facts
+    .ownRoutesBy(link.ifindex)
+    .some(({ table, gateway: of }) => of === target && check.isOwnTable(context.allow, table));
   demand(isOurs, "not-permitted", "gateway", "that of a route of ours by this link");
   return target;
 }

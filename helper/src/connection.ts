@@ -15,6 +15,7 @@ import {
   type PerformRequest,
   type PerformResponse,
 } from "@mnm/proto/helper";
+import { dispatch } from "./apply.js";
 import { CallError } from "./call-error.js";
 import { log } from "./log.js";
 import type { PacketStream } from "./packet-stream.js";
@@ -42,6 +43,8 @@ type State =
   | { readonly kind: "new"; readonly deadline: NodeJS.Timeout }
   | { readonly kind: "ready"; readonly verbs: Verbs }
   | { readonly kind: "closed" };
+
+type Command = NonNullable<PerformRequest["command"]>;
 
 export interface ConnectionDependencies {
   readonly context: SharedContext;
@@ -148,9 +151,13 @@ export class Connection {
     });
   }
 
-  #performed(request: PerformRequest): PerformResponse {
+  #performed({ command }: PerformRequest): PerformResponse {
     try {
-      return { results: this.#verbs().perform(request), status: status.OK, text: "" };
+      const verbs: Pick<Verbs, Command["$case"]> = this.#verbs();
+      const malformed = "command must be present and known";
+      if (command === undefined) throw new CallError(status.INVALID_ARGUMENT, malformed);
+      const answer: { readonly results?: PerformResponse["results"] } = dispatch(verbs, command);
+      return { results: answer.results ?? [], status: status.OK, text: "" };
     } catch (cause) {
       const { code, message } = this.#refusal(cause);
       return { results: [], status: code, text: message };

@@ -42,7 +42,7 @@ export function checkDhcpMessage(request: DhcpMessage, context: check.CheckConte
   isBody(payload.readUInt32BE(236) === MAGIC_COOKIE, "with the magic cookie of DHCP");
 
   const ciaddr = ipv4FromUint32(payload.readUInt32BE(12));
-  if (ciaddr !== 0) check.checkOwn("ciaddr", ciaddr, { link, facts: context.facts });
+  if (ciaddr !== 0) check.checkOwn("ciaddr", ciaddr, link, context);
   if (server === undefined) {
     demand(source === undefined, "malformed", "source", "absent for broadcast");
     return { link, payload, source: ciaddr, server };

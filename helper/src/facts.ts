@@ -37,25 +37,20 @@ export class KernelFacts {
    * one would list all others. What the batch itself changes is on links that it may touch.
    */
   addresses(): readonly KernelAddress[] {
-    this.#addresses ??= this.#dumpAddresses(0);
+    this.#addresses ??= this.addressesOf(EVERY_LINK);
     return this.#addresses;
   }
 
-  /** The addresses of one link, now. */
+  /** The addresses of one link, now; the kernel leaves out those of the others. */
   addressesOf(ifindex: number): readonly KernelAddress[] {
-    return this.#dumpAddresses(ifindex);
+    return this.#socket
+      .dump(MessageType.GETADDR, [formatAddress({ family: AF_INET, index: ifindex })])
+      .flatMap((payload) => parseKernelAddress(payload) ?? []);
   }
 
   /** The routes of protocol 77 that leave by this link, in all tables. */
   ownRoutesBy(ifindex: number): readonly KernelRoute[] {
     return dumpRoutes(this.#socket, { protocol: MNM_PROTOCOL, oif: ifindex });
-  }
-
-  // The kernel leaves out other links, but for 0.
-  #dumpAddresses(ifindex: number): readonly KernelAddress[] {
-    return this.#socket
-      .dump(MessageType.GETADDR, [formatAddress({ family: AF_INET, index: ifindex })])
-      .flatMap((payload) => parseKernelAddress(payload) ?? []);
   }
 }
 
@@ -68,14 +63,12 @@ export type KernelRoute = Readonly<ReturnType<typeof dumpRoutes>[number]>;
  */
 export function dumpRoutes(
   socket: RouteSocket,
-  {
-    protocol = 0,
-    ...attributes
-  }: { readonly protocol?: number; readonly table?: number; readonly oif?: number },
+  wanted: { readonly protocol?: number; readonly table?: number; readonly oif?: number },
   last = 0xffff_ffff,
 ) {
+  const { protocol = 0, ...filter } = wanted;
   const isPast = (payload: Buffer) => destinationOf(attributesOf(payload, 12)) > last;
-  const request = [formatRoute({ family: AF_INET, protocol }), formatRouteAttrs(attributes)];
+  const request = [formatRoute({ family: AF_INET, protocol }), formatRouteAttrs(filter)];
   return socket.dump(MessageType.GETROUTE, request, isPast).map((payload) => {
     // struct rtmsg: family, destination length, source length, TOS, table, protocol, scope, type.
     const attributes = attributesOf(payload, 12);
@@ -86,17 +79,17 @@ export function dumpRoutes(
       tos: payload.readUInt8(3),
       protocol: payload.readUInt8(5),
       // What is absent is 0, or there are several.
-      table: attributes.get(RTA.TABLE)?.readUInt32LE(0) ?? 0,
+      table: attributes(RTA.TABLE)?.readUInt32LE(0) ?? 0,
       network: destinationOf(attributes),
-      metric: attributes.get(RTA.PRIORITY)?.readUInt32LE(0) ?? 0,
-      ifindex: attributes.get(RTA.OIF)?.readUInt32LE(0) ?? 0,
-      gateway: attributes.get(RTA.GATEWAY)?.readUInt32BE(0) ?? 0,
+      metric: attributes(RTA.PRIORITY)?.readUInt32LE(0) ?? 0,
+      ifindex: attributes(RTA.OIF)?.readUInt32LE(0) ?? 0,
+      gateway: attributes(RTA.GATEWAY)?.readUInt32BE(0) ?? 0,
     };
   });
 }
 
 function destinationOf(route: Attributes): number {
-  return route.get(RTA.DST)?.readUInt32BE(0) ?? 0;
+  return route(RTA.DST)?.readUInt32BE(0) ?? 0;
 }
 
 /**
@@ -104,7 +97,7 @@ function destinationOf(route: Attributes): number {
  * some, such as RTA_VIA.
  */
 function attributesOf(payload: Buffer, header: number): Attributes {
-  const get = (wanted: number): Buffer | undefined => {
+  return (wanted) => {
     // struct rtattr: length with these four bytes, type; the next one at a multiple of four.
     for (let at = header; at + 4 <= payload.length; ) {
       const length = payload.readUInt16LE(at);
@@ -113,12 +106,9 @@ function attributesOf(payload: Buffer, header: number): Attributes {
     }
     return undefined;
   };
-  return { get };
 }
 
-interface Attributes {
-  readonly get: (type: number) => Buffer | undefined;
-}
+type Attributes = (type: number) => Buffer | undefined;
 
 /** A link as the kernel has it at this moment. */
 export type KernelLink = Readonly<ReturnType<typeof parseKernelLink>>;
@@ -127,12 +117,12 @@ export type KernelLink = Readonly<ReturnType<typeof parseKernelLink>>;
 export function parseKernelLink(payload: Buffer) {
   const { index = 0, flags = {} } = parseLink(payload.subarray(0, 16));
   const attributes = attributesOf(payload, 16);
-  const name = attributes.get(IFLA.IFNAME);
+  const name = attributes(IFLA.IFNAME);
   return {
     ifindex: index,
     name: name === undefined ? "" : getString(name),
     /** Hardware address; empty where the link has none. */
-    mac: attributes.get(IFLA.ADDRESS) ?? NOTHING,
+    mac: attributes(IFLA.ADDRESS) ?? NOTHING,
     /** ARPHRD_*; parseLink() would yield a name where it knows one. */
     hardware: payload.readUInt16LE(2),
     isLoopback: flags.loopback === true,
@@ -147,9 +137,9 @@ export function parseKernelRule(payload: Buffer) {
   const attributes = attributesOf(payload, 12);
   return {
     /** What is absent is 0. */
-    priority: attributes.get(FRA.PRIORITY)?.readUInt32LE(0) ?? 0,
-    table: attributes.get(FRA.TABLE)?.readUInt32LE(0) ?? 0,
-    protocol: attributes.get(FRA.PROTOCOL)?.readUInt8(0) ?? 0,
+    priority: attributes(FRA.PRIORITY)?.readUInt32LE(0) ?? 0,
+    table: attributes(FRA.TABLE)?.readUInt32LE(0) ?? 0,
+    protocol: attributes(FRA.PROTOCOL)?.readUInt8(0) ?? 0,
   };
 }
 
@@ -161,7 +151,7 @@ export function parseKernelAddress(payload: Buffer) {
   // struct ifaddrmsg: family, prefix length, flags, scope, ifindex.
   const length = net.prefixLengthFromNumber(payload.readUInt8(1));
   const attributes = attributesOf(payload, 8);
-  const ipv4 = (type: number) => net.ipv4FromBytes(attributes.get(type) ?? NOTHING);
+  const ipv4 = (type: number) => net.ipv4FromBytes(attributes(type) ?? NOTHING);
   // IFA_ADDRESS is the peer, or the address itself; only IFA_LOCAL is always the address.
   const address = ipv4(IFA.LOCAL);
   if (address === undefined || length === undefined) return undefined;
@@ -175,10 +165,12 @@ export function parseKernelAddress(payload: Buffer) {
     prefix: net.networkOf(peer, length),
     broadcast: ipv4(IFA.BROADCAST),
     /** IFA_PROTO; 0 where nobody said. */
-    protocol: attributes.get(IFA.PROTO)?.readUInt8(0) ?? 0,
+    protocol: attributes(IFA.PROTO)?.readUInt8(0) ?? 0,
   };
 }
 
+// An ifindex that no link has.
+const EVERY_LINK = 0;
 const NOTHING: Uint8Array = new Uint8Array(0);
 const IFLA = { ADDRESS: 1, IFNAME: 3 } as const;
 const FRA = { PRIORITY: 6, TABLE: 15, PROTOCOL: 21 } as const;

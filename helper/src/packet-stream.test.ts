@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { EventEmitter } from "node:events";
 import { describe, test } from "node:test";
 import { type ServerWritableStream, status } from "@grpc/grpc-js";
+import { LinkLimit } from "@mnm/proto/net";
 import { CallError } from "./call-error.js";
-import { LinkLimit } from "./link-limit.js";
 import { PacketStream } from "./packet-stream.js";
 
 interface Packet {

@@ -1,6 +1,6 @@
 import { Metadata, type ServerWritableStream, status } from "@grpc/grpc-js";
+import type { LinkLimit } from "@mnm/proto/net";
 import { CallError } from "./call-error.js";
-import type { LinkLimit } from "./link-limit.js";
 
 /** Packets that wait for a slow peer. */
 const MOST_QUEUED = 256;

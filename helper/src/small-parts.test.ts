@@ -2,16 +2,15 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatIpv4, formatIpv4Prefix } from "@mnm/proto/net";
 import { describe as words } from "./apply.js";
-import { capabilityFault, parseCapabilities, statusField } from "./capabilities.js";
 import { KernelFacts, parseKernelAddress, parseKernelLink } from "./facts.js";
 import { HelperError } from "./fault.js";
-import { LinkLimit } from "./link-limit.js";
 import { RouteSocket } from "./route-socket.js";
+import { judgeCapabilities, shortened } from "./start/capabilities.js";
 import { AF_INET, closeLater, lockFilter, openSocket, SOCK_DGRAM } from "./sys.js";
 
 const hex = (text: string) => Buffer.from(text.replace(/#.*$/gm, "").replace(/\s+/g, ""), "hex");
 
-describe("parseCapabilities()", () => {
+describe("judgeCapabilities()", () => {
   const status = (sets: Readonly<Record<string, string>>) =>
     Object.entries(sets)
       .map(([name, bits]) => `${name}:\t${bits}\n`)
@@ -20,48 +19,47 @@ describe("parseCapabilities()", () => {
   const sets = { CapInh: two, CapPrm: two, CapEff: two, CapBnd: two, CapAmb: two };
 
   test("finds nothing to complain of in exactly the two", () => {
-    const { missing, excess, sets: names } = parseCapabilities(status(sets));
-    assert.deepEqual([missing, excess], [[], []]);
+    const { fault, excess, sets: names } = judgeCapabilities(status(sets), false);
+    assert.deepEqual([fault, excess], [undefined, []]);
     assert.deepEqual(names["CapAmb"], ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
   });
 
   test("names what is missing from the effective set alone", () => {
-    const { missing } = parseCapabilities(status({ ...sets, CapEff: "0000000000001000" }));
-    assert.deepEqual(missing, ["CAP_NET_RAW"]);
-    assert.deepEqual(parseCapabilities("").missing, ["CAP_NET_ADMIN", "CAP_NET_RAW"]);
+    const { fault } = judgeCapabilities(status({ ...sets, CapEff: "0000000000001000" }), false);
+    assert.match(fault ?? "", /needs CAP_NET_RAW, but/);
+    const none = judgeCapabilities("", false).fault ?? "";
+    assert.match(none, /needs CAP_NET_ADMIN and CAP_NET_RAW, but/);
   });
 
   test("names what is in excess in any set, even the bounding set", () => {
-    const { excess } = parseCapabilities(status({ ...sets, CapBnd: "0000010000203000" }));
+    const beyond = status({ ...sets, CapBnd: "0000010000203000" });
+    const { excess } = judgeCapabilities(beyond, false);
     assert.deepEqual(excess, ["capability 21", "capability 40"]);
   });
-});
 
-describe("capabilityFault()", () => {
-  const of = (status: string, mayExceed = false) =>
-    capabilityFault(parseCapabilities(status), mayExceed);
-  const two = "CapPrm:\t3000\nCapEff:\t3000\n";
+  const of = (text: string, mayExceed = false) => judgeCapabilities(text, mayExceed).fault;
+  const effective = "CapPrm:\t3000\nCapEff:\t3000\n";
 
-  test("has nothing to say of the two", () => assert.equal(of(two), undefined));
+  test("has nothing to say of the two", () => assert.equal(of(effective), undefined));
 
   test("names what is too much, in which sets, and the ways out", () => {
-    const fault = of(`${two}CapBnd:\t203000\nCapInh:\t1\n`) ?? "";
+    const fault = of(`${effective}CapBnd:\t203000\nCapInh:\t1\n`) ?? "";
     assert.match(fault, /holds capability 0 and capability 21 .* \(in CapInh, CapBnd\)/);
     assert.match(fault, /systemd.* --drop-to USER.* --allow-excess-capabilities$/);
-    assert.match(of(`${two}CapBnd:\t1ffffffffff\n`) ?? "", /holds 39 capabilities/);
+    assert.match(of(`${effective}CapBnd:\t1ffffffffff\n`) ?? "", /holds 39 capabilities/);
   });
 
   test("lets itself be overruled in what is too much, and not in what is missing", () => {
-    assert.equal(of(`${two}CapBnd:\t203000\n`, true), undefined);
+    assert.equal(of(`${effective}CapBnd:\t203000\n`, true), undefined);
     assert.match(of("CapEff:\t1000\n", true) ?? "", /needs CAP_NET_RAW, but/);
   });
 });
 
-describe("statusField()", () => {
-  test("reads a line, also an empty one", () => {
-    const status = "Groups:\t \nNStgid:\t12\n";
-    assert.deepEqual([statusField(status, "Groups"), statusField(status, "NStgid")], ["", "12"]);
-    assert.equal(statusField(status, "Uid"), undefined);
+describe("shortened()", () => {
+  test("names what has a name, and counts the others", () => {
+    assert.equal(shortened(["CAP_NET_RAW", "capability 0"]), "CAP_NET_RAW and 1 others");
+    assert.equal(shortened(["CAP_NET_ADMIN", "CAP_NET_RAW"]), "CAP_NET_ADMIN CAP_NET_RAW");
+    assert.equal(shortened([]), "none");
   });
 });
 
@@ -78,25 +76,6 @@ describe("RouteSocket", () => {
     // SO_RCVTIMEO never ends early but for the kernel's tick; above, there is room for a busy machine.
     assert.ok(waitedMs > 950 && waitedMs < 5000, `it waited ${waitedMs} ms`);
     assert.equal(new KernelFacts(socket).link(1)?.isLoopback, true);
-  });
-});
-
-describe("LinkLimit", () => {
-  const limit = () => new LinkLimit(() => 0, { perSecond: 1, burst: 1 });
-  const links = Array.from({ length: 1024 }, (_, ifindex) => ifindex);
-
-  test("with as many links as it remembers, none of them begins anew", () => {
-    const full = limit();
-    for (const ifindex of links) assert.equal(full.take(ifindex), true);
-    for (const ifindex of links.toReversed()) assert.equal(full.take(ifindex), false);
-  });
-
-  test("one more takes the place of the one that came first, and of no other", () => {
-    const full = limit();
-    for (const ifindex of links) full.take(ifindex);
-    assert.equal(full.take(5000), true);
-    for (const ifindex of links.slice(1).toReversed()) assert.equal(full.take(ifindex), false);
-    assert.equal(full.take(0), true);
   });
 });
 

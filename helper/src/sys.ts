@@ -30,8 +30,6 @@ const c = {
   sendto: libc.func("long sendto(int, const void *, size_t, int, const void *, uint32_t)"),
   recvmsg: libc.func("long recvmsg(int, _Inout_ msghdr *, int)"),
   close: libc.func("int close(int)"),
-  fcntl: libc.func("int fcntl(int, int, ...)"),
-  execv: libc.func("int execv(const char *, const char **)"),
 };
 
 export type Fd = number;
@@ -78,17 +76,6 @@ export function peerOf(fd: Fd): Peer | undefined {
   const result = c.getsockopt(fd, SOL_SOCKET, SO_PEERCRED, ucred, [ucred.length]);
   if (result < 0) return undefined;
   return { uid: ucred.readUInt32LE(4), pid: ucred.readInt32LE(0) };
-}
-
-/**
- * Becomes another program, as the same process: execv(3). What it was given stays open, which Node
- * marks for closing: the standard descriptors, and the one that systemd passes on.
- */
-export function becomeProgram(file: string, argv: readonly string[]): never {
-  const given = process.env["LISTEN_FDS"] === "1" ? [0, 1, 2, 3] : [0, 1, 2];
-  for (const fd of given) c.fcntl(fd, F_SETFD, "int", 0);
-  c.execv(file, [...argv, null]);
-  throw kernelRefused(-koffi.errno());
 }
 
 /** Sends without waiting; to `address`, or where the socket is connected to. */
@@ -191,7 +178,6 @@ export const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SO_ATTACH_FILTER = 26;
 const SO_LOCK_FILTER = 44;
-const F_SETFD = 2;
 const SOCK_CLOEXEC = 0o2000000;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;

@@ -1,16 +1,14 @@
 import { status } from "@grpc/grpc-js";
 import type * as pb from "@mnm/proto/helper";
-import { assertNever, type MonotonicMs, readUdpPacket, TokenBucket } from "@mnm/proto/net";
+import { LinkLimit, type MonotonicMs, readUdpPacket, TokenBucket } from "@mnm/proto/net";
 import { type ApplyContext, applyOperations, describe, resultOf } from "./apply.js";
-import { arpFilter } from "./arp-filter.js";
 import { checkArpMessage, checkArpWatch, sendArpMessage } from "./arp-message.js";
 import { CallError } from "./call-error.js";
-import { DHCP_FILTER } from "./dhcp-filter.js";
 import { checkDhcpMessage, checkPacketLink, sendDhcpMessage } from "./dhcp-message.js";
 import { KernelFacts } from "./facts.js";
 import { demand } from "./fault.js";
+import { arpFilter, DHCP_FILTER } from "./filters.js";
 import { sendLegacyEvent } from "./legacy-event.js";
-import { LinkLimit } from "./link-limit.js";
 import { log } from "./log.js";
 import type { OperationContext } from "./operations/check.js";
 import { PacketPort, type PortOptions, type Take } from "./packet-port.js";
@@ -38,6 +36,8 @@ export function limitsFrom(now: MonotonicMs) {
 }
 
 const MOST_ITEMS = 256;
+
+type RunItem<Item> = (item: Item, context: OperationContext) => void;
 
 /** The verbs of one connection that said Hello, and the packet ports that it opened. */
 export class Verbs {
@@ -102,8 +102,8 @@ export class Verbs {
       const { ifindex } = checked.link;
       const isOpen = this.#ports.dhcp.has(ifindex);
       demand(isOpen, "not-permitted", "link", "one with an open packet port");
-      const isSlow = this.#context.limits.dhcpOut.take(ifindex);
-      demand(isSlow, "not-permitted", "link", "below 5 messages a second (10 at once)");
+      const isInTime = this.#context.limits.dhcpOut.take(ifindex);
+      demand(isInTime, "not-permitted", "link", "below 5 messages a second (10 at once)");
       sendDhcpMessage(checked);
     });
   }
@@ -111,8 +111,8 @@ export class Verbs {
   sendArp({ messages }: pb.SendArpRequest): pb.SendArpResponse {
     return this.#forEach("sendArp", messages, (message, context) => {
       const checked = checkArpMessage(message, context);
-      const isSlow = this.#context.limits.arpOut.take(checked.link.ifindex);
-      demand(isSlow, "not-permitted", "link", "below 2 messages a second (6 at once)");
+      const isInTime = this.#context.limits.arpOut.take(checked.link.ifindex);
+      demand(isInTime, "not-permitted", "link", "below 2 messages a second (6 at once)");
       sendArpMessage(checked);
     });
   }
@@ -123,44 +123,15 @@ export class Verbs {
     );
   }
 
-  /** One command of a stream; throws as the verb of its name does. */
-  perform({ command }: pb.PerformRequest): readonly pb.OperationResult[] {
-    switch (command?.$case) {
-      case "apply":
-        return this.apply(command.value).results;
-      case "openPackets":
-        return this.openPackets(command.value).results;
-      case "closePackets":
-        this.closePackets(command.value);
-        return [];
-      case "sendDhcp":
-        return this.sendDhcp(command.value).results;
-      case "watchArp":
-        return this.watchArp(command.value).results;
-      case "sendArp":
-        return this.sendArp(command.value).results;
-      case "broadcastLegacyEvent":
-        return this.broadcastLegacyEvent(command.value).results;
-      case undefined:
-        throw new CallError(status.INVALID_ARGUMENT, "command must be present and known");
-      default:
-        return assertNever(command);
-    }
-  }
-
   /** Closes all ports. */
   close(): void {
     this.closePackets({ ifindexes: Object.values(this.#ports).flatMap((of) => [...of.keys()]) });
   }
 
-  #forEach<T>(
-    verb: string,
-    items: readonly T[],
-    run: (item: T, context: OperationContext) => void,
-  ) {
+  #forEach<Item>(verb: string, items: readonly Item[], run: RunItem<Item>) {
     this.#admit(items.length, "packets");
     const context = { ...this.#context, facts: new KernelFacts(this.#context.socket) };
-    const runOne = (item: T) =>
+    const runOne = (item: Item) =>
       resultOf(`${verb} ${describe(item)}`, context.peer, () => run(item, context));
     return { results: items.map(runOne) };
   }

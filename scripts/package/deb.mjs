@@ -152,7 +152,7 @@ function isStale(deb) {
 function sourcesBelow(folder) {
   if (folder === "dist")
     return readdirSync(folder)
-      .filter((name) => /bundle\.js$|^modules\.json$/.test(name))
+      .filter((name) => /bundle\.js$|^modules\.json$|^mnm-helper$/.test(name))
       .map((name) => join(folder, name));
   return filesBelow(folder).filter((path) => !path.includes("/dist/"));
 }

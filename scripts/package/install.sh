@@ -93,6 +93,7 @@ put() {
       *.service)
         sed -i -e "s|/usr/lib/mnm/|$lib/|g" -e "s|/usr/bin/node|$NODE|g" \
           -e "s|/usr/bin/mnmctl|$PREFIX/bin/mnmctl|g" -e "s|^ExecPaths=.*|& $lib|" "$DESTDIR$2.new" ;;
+      "$lib"/mnm-helper) sed -i -e "s|^node=/usr/bin/node|node=$NODE|" "$DESTDIR$2.new" ;;
       "$lib"/mnm*.js) sed -i -e "1s|^#!/usr/bin/node|#!$NODE|" "$DESTDIR$2.new" ;;
     esac
     mv -f "$DESTDIR$2.new" "$DESTDIR$2"

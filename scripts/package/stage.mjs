@@ -57,8 +57,12 @@ export function stagePrefix(prefix, { arch, zshFolder }) {
     write(join(lib, `${name}.js`), launcher.replace("/usr/bin/env node", "/usr/bin/node"), 0o755);
     const folder = join(prefix, name === "mnmctl" ? "bin" : "sbin");
     mkdirSync(folder, { recursive: true });
-    symlinkSync(`../lib/mnm/${name}.js`, join(folder, name));
+    const command = name === "mnm-helper" ? name : `${name}.js`;
+    symlinkSync(`../lib/mnm/${command}`, join(folder, name));
   }
+  const helperLauncher = readFileSync("dist/mnm-helper", "utf8");
+  const withNode = helperLauncher.replace(/^node=.*$/m, "node=/usr/bin/node");
+  write(join(lib, "mnm-helper"), withNode, 0o755);
   put("dist/package.json", join(lib, "package.json"));
   put("dist/write-code-cache", join(lib, "write-code-cache"), 0o755);
   put("scripts/package/restart-keeping-uplinks", join(lib, "restart-keeping-uplinks"), 0o755);

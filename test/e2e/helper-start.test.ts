@@ -2,13 +2,14 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { nodeFlagsOf } from "../lab/confinement.js";
 import { run } from "../lab/run.js";
 import { capabilitiesOf, HelperRig, until } from "./helper-rig.js";
 
 const TWO = "0000000000003000";
 const EXACTLY_TWO = { CapInh: TWO, CapPrm: TWO, CapEff: TWO, CapBnd: TWO, CapAmb: TWO };
 const NOBODY = 65_534;
-const PROGRAM = [process.execPath, "dist/mnm-helper.js", "--peer-uid", "0"];
+const PROGRAM = ["dist/mnm-helper", "--peer-uid", "0"];
 
 describe("capabilities", () => {
   const rig = new HelperRig();
@@ -123,17 +124,15 @@ describe("--drop-to", () => {
     const hide = tools.map((tool) => `mount --bind /dev/null "$(command -v ${tool})"`);
     return ["sh", "-euc", [...hide, 'exec "$@"'].join("\n"), "sh"];
   };
-  const NODE_FLAGS = ["--jitless", "--max-old-space-size=24"];
 
   for (const [tool, prefix] of [
     ["setpriv", []],
     ["capsh", without("setpriv")],
   ] as const) {
-    test(`begins anew by ${tool} as another user with the two, and keeps Node's flags`, async () => {
+    test(`begins anew by ${tool} as another user with the two, and with the unit's flags for Node`, async () => {
       const socket = `${rig.directory}/${tool}.sock`;
-      const [node = "", script = ""] = PROGRAM;
-      const options = ["--drop-to", "nobody", "--peer-uid", "0", "--socket", socket];
-      const helper = rig.spawn(rig.namespace, ...prefix, node, ...NODE_FLAGS, script, ...options);
+      const options = ["--drop-to", "nobody", "--socket", socket];
+      const helper = rig.spawn(rig.namespace, ...prefix, ...PROGRAM, ...options);
       let log = "";
       helper.stderr?.on("data", (text) => {
         log += text;
@@ -148,20 +147,37 @@ describe("--drop-to", () => {
       assert.match(status, new RegExp(`^Gid:\\t${id}$`, "m"));
       assert.match(status, /^Groups:\t(65534 ?)?$/m);
       assert.match(status, /^NoNewPrivs:\t1$/m);
-      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").slice(0, 3);
-      assert.deepEqual(command.slice(1), NODE_FLAGS);
+      const flags = nodeFlagsOf("mnm-helper");
+      const command = readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+      assert.deepEqual(command.slice(0, flags.length + 1), [process.execPath, ...flags]);
+      assert.deepEqual(command.slice(-5, -1), [...PROGRAM.slice(1), "--socket", socket]);
     });
   }
 
+  test("together with --self-check says so of the process that would serve", async () => {
+    const argv = [...PROGRAM, "--self-check", "--drop-to=nobody"];
+    const { code, stdout } = await run("ip", ["netns", "exec", rig.namespace, ...argv]);
+    assert.equal(code, 0, stdout);
+    assert.match(stdout, new RegExp(`^uid +${NOBODY}, effective ${NOBODY}$`, "m"));
+    assert.match(stdout, /^NoNewPrivs +yes$/m);
+    assert.match(stdout, /^pscap .*net_admin, net_raw/m);
+    assert.match(stdout, /^result +fit to serve$/m);
+  });
+
   test("refuses what it cannot do, in a sentence", async () => {
-    const node = PROGRAM.slice(0, 2);
-    const unprivileged = ["setpriv", "--reuid=65533", "--clear-groups", ...node];
+    const unprivileged = ["setpriv", "--reuid=65533", "--clear-groups", ...PROGRAM];
     const cases: [readonly string[], number, RegExp][] = [
-      [[...node, "--drop-to", "no-such-user"], 2, /--drop-to must be a user .* not no-such-user/],
-      [[...node, "--drop-to", "root"], 2, /other than root, not root/],
+      [
+        [...PROGRAM, "--drop-to", "no-such-user"],
+        2,
+        /--drop-to must be a user .* not no-such-user/,
+      ],
+      [[...PROGRAM, "--drop-to"], 2, /--drop-to must name a user/],
+      [[...PROGRAM, "--drop-to=.*"], 2, /--drop-to must be a user .* not \.\*/],
+      [[...PROGRAM, "--drop-to", "root"], 2, /other than root, not root/],
       [[...unprivileged, "--drop-to", "nobody"], 77, /Only root can use --drop-to/],
       [
-        [...without("setpriv", "capsh"), ...node, "--drop-to", "nobody"],
+        [...without("setpriv", "capsh"), ...PROGRAM, "--drop-to", "nobody"],
         77,
         /Neither setpriv .* nor capsh .* is installed/,
       ],

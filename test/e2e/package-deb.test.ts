@@ -45,6 +45,7 @@ describe("what is in the Debian package", () => {
     }
     assert.deepEqual(executable.toSorted(), [
       "./usr/lib/mnm/mnm-controller.js",
+      "./usr/lib/mnm/mnm-helper",
       "./usr/lib/mnm/mnm-helper.js",
       "./usr/lib/mnm/mnmctl.js",
       "./usr/lib/mnm/restart-keeping-uplinks",

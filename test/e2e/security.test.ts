@@ -6,7 +6,7 @@ import { REPOSITORY } from "../lab/identity.js";
 
 /** What of Node's own each program is made of. A new one is a decision: see docs/SECURITY.md. */
 const MODULES = {
-  helper: ["crypto", "fs", "net", "util", "child_process: self-check.ts"],
+  helper: ["crypto", "fs", "net", "util"],
   controller: [
     ...["crypto", "fs", "fs/promises", "net", "os", "path", "timers", "timers/promises", "util"],
     "child_process: background.ts",

@@ -37,7 +37,7 @@ export function checkPutAddress(request: PutAddress, context: check.CheckContext
   // one more: without end, as there is no end of peers.
   const isOther = ({ protocol, address: of, prefix }: KernelAddress) =>
     protocol === MNM_PROTOCOL && !(of === address && check.isSamePrefix(prefix, connected));
-  const others = check.addressesOf(link, context.facts).filter(isOther).length;
+  const others = context.facts.addressesOf(link.ifindex).filter(isOther).length;
   demand(others < MOST_ADDRESSES, "not-permitted", "address", `one of ${MOST_ADDRESSES} at most`);
   return { link, address, length, broadcast, peer: checkedPeer, validSec };
 }
@@ -63,8 +63,7 @@ export function putAddress(request: PutAddress, context: check.OperationContext)
     }),
     netlink.attribute(IFA.PROTO, putU8(MNM_PROTOCOL)),
   ];
-  const isNew = socket.change(MessageType.NEWADDR, netlink.CREATE_EXCL, payload, "EEXIST");
-  if (isNew) return;
+  if (socket.change(MessageType.NEWADDR, netlink.CREATE_EXCL, payload, "EEXIST")) return;
   const holders = findOurs(facts, { ifindex: link.ifindex, address, length });
   // NLM_F_REPLACE changes lifetimes and nothing else (inet_rtm_newaddr in net/ipv4/devinet.c),
   // so that another broadcast address would be answered with success and stay.

@@ -10,10 +10,10 @@ import type {
 import { RouteType } from "@mnm/proto/helper";
 import { parseIpv4, parseIpv4Prefix } from "@mnm/proto/net";
 import fc from "fast-check";
-import { DEFAULT_CONFIG } from "../config.js";
 import { checkDhcpMessage, checkPacketLink } from "../dhcp-message.js";
 import type { Facts, KernelAddress, KernelLink } from "../facts.js";
 import { attempt, encodeFault } from "../fault.js";
+import { DEFAULT_CONFIG } from "../start/config.js";
 import * as address from "./address.js";
 import * as settings from "./link-settings.js";
 import * as route from "./route.js";

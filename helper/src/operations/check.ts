@@ -1,7 +1,7 @@
 import type { LinkRef, Prefix4 } from "@mnm/proto/helper";
 import * as net from "@mnm/proto/net";
 import { type AllowList, isAllowedName } from "../allow-list.js";
-import type { Facts, KernelAddress, KernelFacts, KernelLink } from "../facts.js";
+import type { Facts, KernelFacts, KernelLink } from "../facts.js";
 import { demand } from "../fault.js";
 import type { RouteSocket } from "../route-socket.js";
 
@@ -77,12 +77,8 @@ export function checkUnicast(field: string, value: number): net.Ipv4 {
 }
 
 /** An address that the link has at this moment. */
-export function checkOwn(
-  field: string,
-  value: number,
-  { link, facts }: { readonly link: CheckedLink; readonly facts: Facts },
-): net.Ipv4 {
-  const own = addressesOf(link, facts).find(({ address }) => address === value);
+export function checkOwn(field: string, value: number, link: CheckedLink, { facts }: CheckContext) {
+  const own = facts.addressesOf(link.ifindex).find(({ address }) => address === value);
   demand(own !== undefined, "not-permitted", field, `an address of ${link.name}`);
   return own.address;
 }
@@ -99,10 +95,6 @@ export function checkNotTaken(field: string, address: net.Ipv4, context: CheckCo
     const isAllowed = isAllowedLink(holder, context.allow);
     demand(isAllowed, "not-permitted", field, `outside of what ${holder.name} holds`);
   }
-}
-
-export function addressesOf(link: KernelLink, facts: Facts): readonly KernelAddress[] {
-  return facts.addressesOf(link.ifindex);
 }
 
 const ARPHRD_ETHER = 1;

@@ -12,7 +12,6 @@ export function checkPutRoute(request: PutRoute, context: check.CheckContext) {
   const { preferredSource: source, onlink, mtu } = request;
   const link = check.checkLink(request.link, context);
   const target = checkTarget(request, link, context);
-  const own = { link, facts: context.facts };
   const isPlain = source === undefined && mtu === undefined;
   const isPossible = isPlain || target.type === rt.RouteType.UNICAST;
   demand(isPossible, "malformed", "type", "unicast, for this route");
@@ -20,7 +19,7 @@ export function checkPutRoute(request: PutRoute, context: check.CheckContext) {
   const isMtu = mtu === undefined || (mtu >= 576 && mtu <= 9216);
   demand(isMtu, "malformed", "mtu", "576 to 9216");
   const preferredSource =
-    source === undefined ? undefined : check.checkOwn("preferred_source", source, own);
+    source === undefined ? undefined : check.checkOwn("preferred_source", source, link, context);
   return { ...target, preferredSource, onlink, mtu };
 }
 
@@ -54,7 +53,7 @@ function checkTarget(
   const hop = check.checkUnicast("gateway", gateway);
   // Of this link only: with overlapping subnets another uplink's gateway may have the same
   // number as our address there.
-  const held = link === undefined ? [] : check.addressesOf(link, context.facts);
+  const held = link === undefined ? [] : context.facts.addressesOf(link.ifindex);
   const isOwn = held.some(({ address }) => address === hop);
   demand(!isOwn, "not-permitted", "gateway", "no address of the link itself");
   return { ...target, gateway: hop };

@@ -3,9 +3,9 @@ import { describe, test } from "node:test";
 import type { LinkRef, Rule } from "@mnm/proto/helper";
 import { RuleKind } from "@mnm/proto/helper";
 import { parseIpv4, parseIpv4Prefix } from "@mnm/proto/net";
-import { DEFAULT_CONFIG } from "../config.js";
 import type { KernelAddress, KernelLink } from "../facts.js";
 import { attempt } from "../fault.js";
+import { DEFAULT_CONFIG } from "../start/config.js";
 import * as rule from "./rule.js";
 
 const MAC = Buffer.from("020000000001", "hex");

@@ -54,9 +54,9 @@ export function checkPutRule(request: PutRule, context: check.CheckContext) {
   // `unreachable` comes before the address, so that nothing leaks in between. It must not cut
   // off an address of a link that is not ours.
   if (from !== undefined && table === undefined) check.checkNotTaken("from", from, context);
-  else if (from !== undefined) check.checkOwn("from", from, { link, facts: context.facts });
-  const isConnected = check
-    .addressesOf(link, context.facts)
+  else if (from !== undefined) check.checkOwn("from", from, link, context);
+  const isConnected = context.facts
+    .addressesOf(link.ifindex)
     .some(({ prefix }) => check.isSamePrefix(prefix, to));
   demand(to === undefined || isConnected, "not-permitted", "to", "a connected prefix of the link");
   return rule;
@@ -90,12 +90,8 @@ export function checkDeleteRule({ rule }: DeleteRule, { allow }: { readonly allo
   }
   demand(device === "" || net.parseLinkName(device).ok, "malformed", "device", "a link's name");
   demand(metric <= 9999, "not-permitted", "metric", "1 to 9999");
-  demand(
-    priority === 0 || isSelectorPriority(priority),
-    "not-permitted",
-    "priority",
-    "9600 to 9899",
-  );
+  const isPriority = priority === 0 || isSelectorPriority(priority);
+  demand(isPriority, "not-permitted", "priority", "9600 to 9899");
   const prefix = to === undefined ? undefined : check.checkPrefix("to", to);
   demand(prefix?.length !== 0, "not-permitted", "to", "longer than /0");
   return {

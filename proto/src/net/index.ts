@@ -1,3 +1,4 @@
+export { encodeArpRequest } from "./arp-packet.js";
 export { ByteReader } from "./byte-reader.js";
 export { ByteWriter } from "./byte-writer.js";
 export { internetChecksum } from "./checksum.js";
@@ -34,6 +35,8 @@ export {
   parseLinkName,
   parseMac,
 } from "./link.js";
+export { LinkLimit } from "./link-limit.js";
+export { ANCILLARY, assembleFilter, type FilterStep } from "./packet-filter.js";
 export { assertNever, err, ok, type Result } from "./result.js";
 export { after, type Instant, instantFromMs } from "./time.js";
 export { type MonotonicMs, TokenBucket } from "./token-bucket.js";

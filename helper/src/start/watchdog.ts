@@ -1,4 +1,4 @@
-import { openSocket, send } from "./sys.js";
+import { openSocket, send } from "../sys.js";
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;

@@ -1,4 +1,4 @@
-import { type MonotonicMs, TokenBucket } from "@mnm/proto/net";
+import { type MonotonicMs, TokenBucket } from "./token-bucket.js";
 
 /** Links that are remembered; more only come about by links that come and go. */
 const MOST_LINKS = 1024;

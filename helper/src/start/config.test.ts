@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { after, describe, test } from "node:test";
-import { isAllowedName } from "./allow-list.js";
+import { isAllowedName } from "../allow-list.js";
 import { DEFAULT_CONFIG, loadConfig, parseConfig } from "./config.js";
 
 describe("parseConfig()", () => {
@@ -60,7 +60,7 @@ describe("parseConfig()", () => {
     test(`refuses ${text.slice(0, 60) || "nothing"}`, () => {
       const result = parseConfig(text);
       assert.ok(!result.ok);
-      assert.match(result.error.text, want);
+      assert.match(result.error, want);
     });
   }
 });
@@ -75,22 +75,26 @@ describe("loadConfig()", () => {
 
   test("says that a file is missing", () => {
     const result = loadConfig(`${directory}/none`);
-    assert.deepEqual(result.ok ? "ok" : result.error.code, "missing");
+    assert.match(result.ok ? "" : result.error, /^Cannot read .*\/none: ENOENT$/);
   });
 
   test("refuses a large file, a directory and a link to a device", () => {
     const { path } = file("large", " ".repeat(64 * 1024 + 1));
     symlinkSync("/dev/zero", `${directory}/zero`);
-    for (const one of [path, directory, `${directory}/zero`]) {
+    for (const [one, want] of [
+      [path, /is larger than 64 KiB|belongs to uid/],
+      [directory, /is not a regular file$/],
+      [`${directory}/zero`, /is not a regular file$/],
+    ] as const) {
       const result = loadConfig(one);
-      assert.equal(result.ok ? "ok" : result.error.code, "refused");
+      assert.match(result.ok ? "" : result.error, want);
     }
   });
 
   test("names the file in what it says", () => {
     const { path } = file("bad", "{");
     const result = loadConfig(path);
-    assert.match(result.ok ? "" : result.error.text, /bad: .*JSON|belongs to uid/);
+    assert.match(result.ok ? "" : result.error, /bad: .*JSON|belongs to uid/);
   });
 });
 

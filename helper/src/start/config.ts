@@ -1,6 +1,6 @@
 import { closeSync, constants, fstatSync, openSync, readFileSync } from "node:fs";
 import { err, ok, parseLinkName, type Result } from "@mnm/proto/net";
-import type { AllowList } from "./allow-list.js";
+import type { AllowList } from "../allow-list.js";
 
 /** Everything that helper.json says. What it leaves out is as in {@link DEFAULT_CONFIG}. */
 export interface HelperConfig extends AllowList {
@@ -17,46 +17,48 @@ export const DEFAULT_CONFIG: HelperConfig = {
   peerUid: "mnm",
 };
 
-/** Why the configuration is not believed, as one sentence. */
-export interface ConfigFault {
-  readonly code: "missing" | "refused";
-  readonly text: string;
-}
-
+const CONFIG_PATH = "/etc/mnm/helper.json";
 const LARGEST_FILE = 64 * 1024;
 
-/** Reads and checks the file. It is the root of trust, so only root may be able to change it. */
-export function loadConfig(path: string): Result<HelperConfig, ConfigFault> {
+/**
+ * Reads and checks the file, or says in a sentence why it is not believed. It is the root of trust,
+ * so only root may be able to change it. Where nobody named one, there need be none.
+ */
+export function loadConfig(
+  named: string | undefined,
+): Result<{ readonly config: HelperConfig; readonly source: string }, string> {
+  const path = named ?? CONFIG_PATH;
   let fd: number | undefined;
   try {
     // O_NONBLOCK, or a FIFO would keep us. The open file is looked at, not the path, which could
     // name another one a moment later.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = fstatSync(fd);
-    if (!stat.isFile()) return refused(`${path} is not a regular file`);
-    if (stat.uid !== 0) return refused(`${path} belongs to uid ${stat.uid}, but must to root`);
-    if ((stat.mode & 0o022) !== 0) return refused(`${path} is writable by group or others`);
-    if (stat.size > LARGEST_FILE) return refused(`${path} is larger than 64 KiB`);
+    if (!stat.isFile()) return err(`${path} is not a regular file`);
+    if (stat.uid !== 0) return err(`${path} belongs to uid ${stat.uid}, but must to root`);
+    if ((stat.mode & 0o022) !== 0) return err(`${path} is writable by group or others`);
+    if (stat.size > LARGEST_FILE) return err(`${path} is larger than 64 KiB`);
     const config = parseConfig(readFileSync(fd, "utf8"));
-    return config.ok ? config : refused(`${path}: ${config.error.text}`);
+    return config.ok ? ok({ config: config.value, source: path }) : err(`${path}: ${config.error}`);
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? cause.code : cause;
-    const text = `Cannot read ${path}: ${code}`;
-    return err({ code: code === "ENOENT" ? "missing" : "refused", text });
+    const isAbsent = code === "ENOENT" && named === undefined;
+    if (isAbsent) return ok({ config: DEFAULT_CONFIG, source: `no ${path}, so the defaults` });
+    return err(`Cannot read ${path}: ${code}`);
   } finally {
     if (fd !== undefined) closeSync(fd);
   }
 }
 
-/** Checks the text of helper.json; every key and every value. */
-export function parseConfig(text: string): Result<HelperConfig, ConfigFault> {
+/** Checks the text of helper.json, every key and every value; else says in a sentence what is wrong. */
+export function parseConfig(text: string): Result<HelperConfig, string> {
   try {
     const keys = ["links", "tables", "main_default", "selectors", "legacy_broadcast", "peer_uid"];
     const file = section("", JSON.parse(text), keys);
-    const mainKeys = ["allow", "metrics"];
-    const main = section("main_default.", file("main_default", {}, isAny, ""), mainKeys);
-    const selectorKeys = ["uids", "fwmarks", "iifs"];
-    const selectors = section("selectors.", file("selectors", {}, isAny, ""), selectorKeys);
+    const inner = (key: string, known: readonly string[]) =>
+      section(`${key}.`, file(key, {}, isAny, ""), known);
+    const main = inner("main_default", ["allow", "metrics"]);
+    const selectors = inner("selectors", ["uids", "fwmarks", "iifs"]);
     const { links, tables, mainDefault, legacyBroadcast, peerUid } = DEFAULT_CONFIG;
     const metrics = main("metrics", mainDefault.metrics, isRange(1), "[first, last], from 1");
     return ok({
@@ -73,7 +75,7 @@ export function parseConfig(text: string): Result<HelperConfig, ConfigFault> {
       peerUid: file("peer_uid", peerUid, isUser, "the name or the number of a user"),
     });
   } catch (cause) {
-    return refused(cause instanceof Error ? cause.message : String(cause));
+    return err(cause instanceof Error ? cause.message : String(cause));
   }
 }
 
@@ -136,8 +138,4 @@ function isUser(value: unknown): value is string | number {
 function likeness(a: string, b: string): number {
   const differs = [...a].findIndex((letter, at) => letter !== b[at]);
   return differs < 0 ? a.length : differs;
-}
-
-function refused(text: string): Result<never, ConfigFault> {
-  return err({ code: "refused", text });
 }

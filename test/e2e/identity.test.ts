@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
+import { isDeepStrictEqual } from "node:util";
 import { type Link, LinkState } from "@mnm/proto/network-manager";
 import { type Lab, until } from "../lab/index.js";
 import { randomFrom, seedOf } from "./churn.js";
@@ -49,6 +50,7 @@ describe("links matched by name", () => {
   after(() => scenario[Symbol.asyncDispose]());
 
   test("two names exchanged: table and metric are the name's, the address what the cable gives", async () => {
+    const held = await kernelText(scenario.lab.host);
     await swapNames(scenario.lab, "wan0", "wan1");
     await usable(scenario, "wan0", hasAddress("10.1.0.100"));
     await usable(scenario, "wan1", hasAddress("10.0.0.100"));
@@ -67,6 +69,8 @@ describe("links matched by name", () => {
     await swapNames(scenario.lab, "wan0", "wan1");
     await usable(scenario, "wan0", hasAddress("10.0.0.100"));
     await usable(scenario, "wan1", hasAddress("10.1.0.100"));
+    const isAsBefore = async () => isDeepStrictEqual(await kernelText(scenario.lab.host), held);
+    await until(isAsBefore, { timeoutMs: PATIENCE_MS, what: "the kernel as it was" });
   });
 
   test("a link that was in another network namespace is the same when it is back", async () => {

@@ -8,9 +8,10 @@ import { until } from "../lab/index.js";
 import { Scenario } from "./scenario.js";
 
 const PATIENCE = { timeoutMs: 60_000 };
-/** A controller waits for 1 s, then 2 s: five takeovers need at least 1 + 1 + 2 + 2 s. */
-const TAKEOVERS = 5;
-const LEAST_MS = 6_000;
+/** Each waits for 1, 2 and then 4 s: from the first takeover to the seventh it is 14 s. */
+const TAKEOVERS = 7;
+/** Not all 14, as the first one may be seen late; without the waiting it is half of this. */
+const LEAST_MS = 10_000;
 
 test("two controllers on one helper leave it to each other ever longer, and say why", async () => {
   await using scenario = await Scenario.start({ uplinks: 1 });
@@ -29,7 +30,7 @@ test("two controllers on one helper leave it to each other ever longer, and say 
   await until(hasTold, { ...PATIENCE, what: "a status that tells of the rival" });
   await until(() => readies() >= before + TAKEOVERS, { ...PATIENCE, what: "takeovers" });
   const tookMs = performance.now() - start;
-  assert.ok(tookMs > LEAST_MS * 0.9, `${TAKEOVERS} takeovers in ${tookMs.toFixed(0)} ms`);
+  assert.ok(tookMs > LEAST_MS, `${TAKEOVERS} takeovers in ${tookMs.toFixed(0)} ms`);
   assert.match(rival.log(), /another controller has taken it over/);
   assert.match(controller.log(), /another controller has taken it over/);
   assert.equal(await lab.whoami({ device: "wan0" }), 0, "what is in the kernel goes on");

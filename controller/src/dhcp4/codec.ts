@@ -195,7 +195,8 @@ export function encodeMessage(config: DhcpConfig, outgoing: Outgoing): Uint8Arra
 }
 
 /** An identifier of a length that option 61 cannot have gives way to the default. */
-function clientIdOf({ clientId, mac }: DhcpConfig): Uint8Array {
+/** Option 61: as configured where that is valid, else made of the MAC. */
+export function clientIdOf({ clientId, mac }: Pick<DhcpConfig, "clientId" | "mac">): Uint8Array {
   if (clientId !== undefined && clientId.length >= 2 && clientId.length <= 255) return clientId;
   return Uint8Array.of(HTYPE_ETHERNET, ...macToBytes(mac));
 }

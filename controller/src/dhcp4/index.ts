@@ -1,6 +1,6 @@
 export type { Holder, Setback } from "./backoff.js";
 export { step } from "./client.js";
-export type { DhcpConfig } from "./codec.js";
+export { clientIdOf, type DhcpConfig } from "./codec.js";
 export {
   isExpired,
   type Lease,

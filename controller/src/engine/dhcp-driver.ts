@@ -1,5 +1,6 @@
 import { after, formatIpv4, type Instant } from "@mnm/proto/net";
 import {
+  clientIdOf,
   type DhcpConfig,
   type DhcpEffect,
   type DhcpEvent,
@@ -71,7 +72,8 @@ export class DhcpDriver {
 
   /**
    * A lease is granted to a client identifier, which is made of the MAC unless one is configured: with
-   * another MAC the host is another client, and the lease is not its own (RFC 2131 §4.2).
+   * another MAC the host is another client, and the lease is not its own (RFC 2131 §4.2). It is given
+   * back in the old one's name, as a server may have no other address to give.
    */
   #followMac(managed: ManagedLink, outbox: Outbox): void {
     const { link, method, servedMac } = managed;
@@ -83,7 +85,8 @@ export class DhcpDriver {
       return;
     }
     const held = leaseOf(managed.dhcp);
-    this.step(managed, { kind: "stop" }, outbox);
+    const formerly = clientIdOf({ clientId: undefined, mac: servedMac });
+    this.#leave(managed, held, outbox, formerly);
     forgetLease(managed, outbox);
     if (held === undefined) return;
     const before = formatInterface(held.terms.address, held.terms.prefixLength);
@@ -178,9 +181,7 @@ export class DhcpDriver {
     // One that is not in force, as without carrier: its server holds it for us all the same.
     const known = held ?? (managed.memory.kind === "read" ? managed.memory.lease : undefined);
     const lease = known === undefined || isExpired(known, outbox.now) ? undefined : known;
-    const serverTold = lease !== undefined && lease === held && this.#canTell(managed, lease);
-    if (serverTold) managed.leaving = { lease, until: after(outbox.now, LEAVING_MS) };
-    this.step(managed, { kind: serverTold ? "release" : "stop" }, outbox);
+    const serverTold = this.#leave(managed, lease === held ? lease : undefined, outbox);
     // An operator does not wait because of what was before.
     managed.dhcp = STOPPED;
     managed.sendFailed = false;
@@ -199,6 +200,19 @@ export class DhcpDriver {
     if (held === undefined) outbox.log("info", sentence, { link: managed.name });
     else outbox.emit("lease-expired", { ...base, text: sentence });
     return { address: text, server, serverTold };
+  }
+
+  /** Stops, after giving the lease back if there is one in force; answers whether its server is told. */
+  #leave(
+    managed: ManagedLink,
+    lease: Lease | undefined,
+    outbox: Outbox,
+    clientId?: Uint8Array,
+  ): boolean {
+    const serverTold = lease !== undefined && this.#canTell(managed, lease);
+    if (serverTold) managed.leaving = { lease, until: after(outbox.now, LEAVING_MS) };
+    this.step(managed, { kind: serverTold ? "release" : "stop" }, outbox, clientId);
+    return serverTold;
   }
 
   /**
@@ -237,12 +251,13 @@ export class DhcpDriver {
     return undefined;
   }
 
-  step(managed: ManagedLink, event: DhcpEvent, outbox: Outbox): void {
+  /** @param clientId in whose name, if not the link's own */
+  step(managed: ManagedLink, event: DhcpEvent, outbox: Outbox, clientId?: Uint8Array): void {
     const { link, method } = managed;
     if (link.mac === undefined || method.kind !== "dhcp") return;
     const config: DhcpConfig = {
       mac: link.mac,
-      clientId: method.clientId,
+      clientId: clientId ?? method.clientId,
       hostName: method.hostName ?? this.#environment.hostName,
       vendorClass: method.vendorClass,
       rapidCommit: method.rapidCommit,

@@ -186,8 +186,10 @@ function foreignHolder(metric: number, kernel: KernelModel): string | undefined 
   return `another program's default route${link === undefined ? "" : ` on ${link.name}`}`;
 }
 
-/** Metrics of other programs' defaults in main. */
+/** Metrics of other programs' defaults in main, as far as an uplink could have them. */
 export function foreignMetrics(defaults: readonly KernelRoute[]): ReadonlySet<number> {
-  const foreign = defaults.filter(({ protocol }) => protocol !== MNM_PROTOCOL);
+  const foreign = defaults.filter(
+    ({ protocol, metric }) => protocol !== MNM_PROTOCOL && metric <= MAX_METRIC,
+  );
   return new Set(foreign.map(({ metric }) => metric));
 }

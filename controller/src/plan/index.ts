@@ -2,7 +2,6 @@ export { type Collision, collisionsOf, ownersOfAddresses, sharingUplinks } from 
 export {
   MAIN,
   type PlannedRule,
-  planRouting,
   planShared,
   planUplink,
   type RoutingPlan,

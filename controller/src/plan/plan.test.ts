@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { formatIpv4Prefix, type PrefixLength } from "@mnm/proto/net";
 import { ip, makeLink, makeUplink, prefix } from "../testing/make.js";
-import { collisionsOf, planRouting, planSettings } from "./index.js";
+import { planRouting } from "../testing/plan-routing.js";
+import { collisionsOf, planSettings } from "./index.js";
 
 function rulesOf(plan: ReturnType<typeof planRouting>): readonly string[] {
   return plan.rules.map(({ link, rule }) => `${link?.name ?? "-"} ${rule.kind}`);

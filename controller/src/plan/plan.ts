@@ -17,7 +17,6 @@ import {
 } from "@mnm/proto/net";
 import type { LinkRef } from "../link/index.js";
 import type { Uplink } from "../uplink/index.js";
-import { ownersOfAddresses } from "./collisions.js";
 
 export interface WantedAddress {
   readonly link: LinkRef;
@@ -66,16 +65,6 @@ export interface RoutingPlan {
 
 export const MAIN = 254;
 export const DEFAULT_DESTINATION: Ipv4Prefix = networkOf(0 as Ipv4, 0 as PrefixLength);
-
-export function planRouting(uplinks: readonly Uplink[]): RoutingPlan {
-  const owners = ownersOfAddresses(uplinks);
-  const parts = uplinks.map((uplink) => planUplink(uplink, owners));
-  return {
-    addresses: parts.flatMap(({ addresses }) => addresses),
-    routes: parts.flatMap(({ routes }) => routes),
-    rules: [...planShared(uplinks), ...parts.flatMap(({ rules }) => rules)],
-  };
-}
 
 /** What one uplink needs, beside others of whose addresses these are the owners. */
 export function planUplink(uplink: Uplink, owners: ReadonlyMap<Ipv4, Uplink>): RoutingPlan {

@@ -39,15 +39,6 @@ const LIFETIME_TOLERANCE_MS = 3_000;
 /** What is wanted at one key: the operation that would put it there, whatever is there now. */
 export type Wanted = Extract<Operation, { readonly kind: `put-${string}` }>;
 
-/** Everything that is wanted, by key. */
-export function wantedByKey(
-  plan: RoutingPlan,
-  wantedSettings: readonly WantedSettings[],
-): ReadonlyMap<ObjectKey, Wanted> {
-  const wanted = [...wantedSettings.map(putSettings), ...putsOf(plan)];
-  return new Map(wanted.map((put) => [operationKey(put), put]));
-}
-
 export function putSettings(wanted: WantedSettings): Wanted {
   return { kind: "put-settings", ...wanted };
 }
@@ -58,19 +49,6 @@ export function putsOf({ addresses, routes, rules }: RoutingPlan): readonly Want
     ...routes.map((route): Wanted => ({ kind: "put-route", link: route.link, route })),
     ...rules.map(({ link, rule }): Wanted => ({ kind: "put-rule", link, rule })),
   ];
-}
-
-/** The whole of it. {@link Reconciler} comes to the same by looking at what changed. */
-export function diffKernel(
-  plan: RoutingPlan,
-  wantedSettings: readonly WantedSettings[],
-  kernel: KernelView,
-): readonly Operation[] {
-  const wanted = wantedByKey(plan, wantedSettings);
-  const present = [kernel.routes, kernel.rules, kernel.addresses].flatMap((map) => [...map.keys()]);
-  const keys = new Set([...wanted.keys(), ...present]);
-  const operations = [...keys].flatMap((key) => compare(key, wanted.get(key), kernel) ?? []);
-  return inOrder(operations, wanted, kernel);
 }
 
 /**

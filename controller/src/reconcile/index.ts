@@ -1,6 +1,6 @@
-export { diffKernel, type KernelView, type WantedSettings } from "./diff.js";
+export type { WantedSettings } from "./diff.js";
 export { KernelModel, type ModelChange } from "./kernel-model.js";
-export { addressKey, kernelRuleKey, type ObjectKey, operationKey, routeKey } from "./keys.js";
+export { addressKey, type ObjectKey, operationKey } from "./keys.js";
 export type { Operation } from "./operation.js";
 export { Reconciler } from "./reconciler.js";
 export { renderObject, renderOperation } from "./render.js";

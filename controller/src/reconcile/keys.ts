@@ -31,7 +31,7 @@ export function routeKey({ table, destination, metric }: RouteIdentity, tos = 0)
 }
 
 /** A rule has no attributes: every field says which it is. */
-export function ruleKey(rule: WantedRule): ObjectKey {
+function ruleKey(rule: WantedRule): ObjectKey {
   return `rule ${renderRule(rule)}`;
 }
 
@@ -67,7 +67,7 @@ export function operationKey(operation: Operation): ObjectKey {
 const CONNECTED_BASE = 20_000;
 
 /** FRA_PRIORITY of each kind of rule. */
-export function priorityOf(rule: WantedRule): number {
+function priorityOf(rule: WantedRule): number {
   switch (rule.kind) {
     case "device":
       return 9000;

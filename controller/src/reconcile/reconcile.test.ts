@@ -2,11 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { PrefixLength } from "@mnm/proto/net";
 import fc from "fast-check";
-import { planRouting } from "../plan/index.js";
+import { diffKernel } from "../testing/diff-kernel.js";
 import { FakeKernel } from "../testing/fake-kernel.js";
 import { ip, makeLink, makeUplink, prefix } from "../testing/make.js";
+import { planRouting } from "../testing/plan-routing.js";
 import type { Uplink } from "../uplink/index.js";
-import { diffKernel, type Operation, Reconciler, renderOperation } from "./index.js";
+import { type Operation, Reconciler, renderOperation } from "./index.js";
 
 function reconcile(kernel: FakeKernel, uplinks: readonly Uplink[]): string {
   kernel.log.length = 0;

@@ -15,7 +15,7 @@ interface Share {
 /**
  * Keeps the difference between plan and kernel, at a cost that grows with what changed and not
  * with what there is: only keys are compared that the plan or the kernel touched, and those that
- * differed before. It comes to the same as `diffKernel()` over everything.
+ * differed before.
  */
 export class Reconciler {
   readonly #kernel: KernelModel;

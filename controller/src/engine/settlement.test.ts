@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { LinkName, PrefixLength } from "@mnm/proto/net";
+import type { LinkName, MacAddress, PrefixLength } from "@mnm/proto/net";
 import fc from "fast-check";
 import { parseConfig } from "../config/index.js";
 import type { KernelAddress } from "../reconcile/index.js";
@@ -59,6 +59,7 @@ const anyChange = fc.constantFrom(
   { master: makeLink(9).ifindex },
   { master: undefined },
   { settings: makeLink(1).settings },
+  { mac: "02:00:00:00:77:77" as MacAddress },
 );
 
 const anyIncident: fc.Arbitrary<Incident> = fc.oneof(
@@ -186,4 +187,29 @@ test("looking at those links only that something happened to comes to the same a
     }),
     { numRuns: 60 },
   );
+});
+
+/** Microseconds that an event takes with that many links, and one after it that changes it back. */
+function stopwatch(count: number): () => number {
+  const world = makeWorld(Array.from({ length: count }, (_, index) => index + 1));
+  const simulation = new EngineSimulation(world);
+  simulation.advance(5_000);
+  return () => {
+    const start = process.hrtime.bigint();
+    simulation.changeLink(1, { mtu: 1400 });
+    simulation.changeLink(1, { mtu: 1500 });
+    simulation.post({ kind: "wake" });
+    return Number(process.hrtime.bigint() - start) / 1000;
+  };
+}
+
+test("a change of one link, and a wake, cost the same beside forty links and beside eight hundred", (t) => {
+  const [few, many] = [stopwatch(40), stopwatch(800)];
+  const samples = Array.from({ length: 300 }, () => [few(), many()] as const).slice(100);
+  const median = (values: readonly number[]) =>
+    values.toSorted((a, b) => a - b)[values.length / 2] ?? 0;
+  const [fewUs, manyUs] = [median(samples.map(([us]) => us)), median(samples.map(([, us]) => us))];
+  t.diagnostic(`${fewUs.toFixed(0)} and ${manyUs.toFixed(0)} us`);
+  // Twenty times as many links; a look at each of them would cost ten times as much.
+  assert.ok(manyUs < 3 * fewUs, `${fewUs} and ${manyUs} us`);
 });
